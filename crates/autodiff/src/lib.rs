@@ -1,0 +1,1 @@
+//! Tensors with composable derivative transforms: grad, vjp, jvp, hvp, jacobian, per-example gradients

@@ -1,0 +1,1 @@
+//! Named arrays in safetensors files: read, write, memory-map

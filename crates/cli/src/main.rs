@@ -1,0 +1,2 @@
+//! The gradus command: list and reproduce papers
+fn main() {}

@@ -1,0 +1,1 @@
+//! Data sets, loaders for their original file formats, seeded batches and metrics

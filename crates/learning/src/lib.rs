@@ -1,0 +1,1 @@
+//! What gradient descent teaches networks: in-context learning as gradient descent

@@ -1,0 +1,1 @@
+//! Checkpoint merging: averaging, soups and Fisher-weighted averaging, in memory and on files

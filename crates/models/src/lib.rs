@@ -1,0 +1,1 @@
+//! Layers, architectures, initialisation, losses and the training loop

@@ -1,0 +1,1 @@
+//! Update rules for models that are plain data: SGD, Adam, clipping

@@ -1,0 +1,1 @@
+//! The result schema, SVG figures and HTML pages that every Gradus command shares
