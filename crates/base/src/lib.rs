@@ -1,1 +1,19 @@
-//! Seeded random streams, progress and cancellation, atomic files: what is not about learning
+//! What every crate of the workspace needs and that is not about learning: seeded random streams, progress and
+//! cancellation of long work, and files that are written whole or not at all.
+//!
+//! ```
+//! use rand::RngExt;
+//!
+//! // The stream depends on the three arguments alone: not on threads, platform or what was drawn before.
+//! let mut noise = gradus_base::stream(7, "exploration noise", 3);
+//! let mut again = gradus_base::stream(7, "exploration noise", 3);
+//! assert_eq!(noise.random::<u64>(), again.random::<u64>());
+//! ```
+
+mod files;
+mod observe;
+mod random;
+
+pub use files::atomic_write;
+pub use observe::{Cancel, Interrupted, Observer, Silent};
+pub use random::{StreamRng, stream};

@@ -1,0 +1,150 @@
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Writes the file at `path` so that a reader finds the old content or the new, never a part.
+///
+/// `write` receives a buffered writer to a temporary file in the same folder, which is then flushed to the disk and
+/// renamed. When `write` fails or panics, the temporary file is removed and what was at `path` stays.
+///
+/// # Errors
+/// The error of `write`, or of creating, flushing or renaming the file.
+///
+/// ```
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("result.txt");
+/// gradus_base::atomic_write(&path, |file| file.write_all(b"done"))?;
+/// assert_eq!(std::fs::read(&path)?, b"done");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn atomic_write(
+    path: impl AsRef<Path>,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let path = path.as_ref();
+    if path.file_name().is_none() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the path names no file",
+        ));
+    }
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let (temporary, file) = create_temporary(folder)?;
+    let mut buffered = BufWriter::new(file);
+    write(&mut buffered)?;
+    buffered
+        .into_inner()
+        .map_err(io::IntoInnerError::into_error)?
+        .sync_all()?;
+    temporary.rename(path)?;
+    sync_folder(folder);
+    Ok(())
+}
+
+/// A file that is removed on drop unless it was renamed.
+struct Temporary(Option<PathBuf>);
+
+impl Temporary {
+    fn rename(mut self, to: &Path) -> io::Result<()> {
+        if let Some(from) = &self.0 {
+            fs::rename(from, to)?;
+        }
+        self.0 = None;
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            // Nothing better can be done here: the error that brought us here is the one to report.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+fn create_temporary(folder: &Path) -> io::Result<(Temporary, File)> {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    loop {
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        // The name does not contain the target's, which may already have the greatest length allowed.
+        let path = folder.join(format!(".gradus-{}-{number}.tmp", std::process::id()));
+        match OpenOptions::new().write(true).create_new(true).open(&path) {
+            Ok(file) => return Ok((Temporary(Some(path)), file)),
+            // Left by a killed process that had the same id.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Makes the rename itself durable where folders can be opened; elsewhere, the file's content is safe all the same.
+fn sync_folder(folder: &Path) {
+    if let Ok(folder) = File::open(folder) {
+        let _ = folder.sync_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn replaces_the_content_and_leaves_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        for content in [&b"a longer first content"[..], b"second", b""] {
+            atomic_write(&path, |file| file.write_all(content)).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), content);
+        }
+        assert_eq!(names(folder.path()), ["file"]);
+    }
+
+    #[test]
+    fn a_failure_keeps_the_old_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "old").unwrap();
+        let error = atomic_write(&path, |file| {
+            file.write_all(b"half of the ne")?;
+            Err(io::Error::other("no more"))
+        })
+        .unwrap_err();
+        assert_eq!(error.to_string(), "no more");
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(names(folder.path()), ["file"]);
+    }
+
+    #[test]
+    fn a_panic_leaves_no_temporary_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let result = std::panic::catch_unwind(|| atomic_write(&path, |_| panic!("on purpose")));
+        assert!(result.is_err());
+        assert!(names(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn a_missing_folder_or_a_folder_as_target_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = atomic_write(folder.path().join("none/file"), |_| Ok(())).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        let inner = folder.path().join("inner");
+        fs::create_dir_all(inner.join("full")).unwrap();
+        assert!(atomic_write(&inner, |_| Ok(())).is_err());
+        assert_eq!(names(folder.path()), ["inner"]);
+        let error = atomic_write("..", |_| Ok(())).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    }
+}
