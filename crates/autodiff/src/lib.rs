@@ -1,1 +1,46 @@
-//! Tensors with composable derivative transforms: grad, vjp, jvp, hvp, jacobian, per-example gradients
+//! Tensors with composable derivative transforms: [`grad`], [`vjp`], [`jvp`], [`hvp`], [`jacobian`], [`hessian`] and
+//! per-example gradients ([`per_example()`]). Derivatives are functions of functions, and a model is plain data ([`Params`]).
+//!
+//! ```
+//! use gradus_autodiff::{Params, Tensor, value_and_grad};
+//!
+//! #[derive(Clone, Params)]
+//! struct Line {
+//!     slope: Tensor,
+//!     offset: Tensor,
+//! }
+//!
+//! let (x, y) = (Tensor::vector(&[0.0, 1.0, 2.0]), Tensor::vector(&[1.0, 3.0, 5.0]));
+//! let mut line = Line { slope: Tensor::scalar(0.0), offset: Tensor::scalar(0.0) };
+//! for _ in 0..200 {
+//!     let (_, gradient) = value_and_grad(|m: &Line| (&x * &m.slope + &m.offset - &y).square().mean(), &line);
+//!     line = line.axpy(-0.2, &gradient);
+//! }
+//! assert!((line.slope.item() - 2.0).abs() < 1e-3 && (line.offset.item() - 1.0).abs() < 1e-3);
+//! ```
+
+extern crate self as gradus_autodiff;
+
+pub mod check;
+mod error;
+mod kernels;
+mod node;
+mod ops;
+mod params;
+pub mod per_example;
+mod scalar;
+mod shape;
+mod tensor;
+#[cfg(test)]
+mod tests;
+mod transforms;
+
+pub use error::TensorError;
+pub use gradus_autodiff_derive::Params;
+pub use node::{Cx, Rule};
+pub use params::{Params, Path};
+pub use per_example::{ExampleGrads, PerExampleError, per_example};
+pub use scalar::Scalar;
+pub use shape::{MAX_RANK, Shape};
+pub use tensor::Tensor;
+pub use transforms::{custom_vjp, grad, hessian, hvp, jacobian, jvp, stop_gradient, value_and_grad, vjp};

@@ -1,0 +1,59 @@
+//! What can be wrong with a tensor operation.
+
+use crate::Shape;
+
+/// Errors of tensor construction and of the `try_` forms.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TensorError {
+    /// Too many axes.
+    #[error("a tensor has at most 8 axes, but {rank} were given")]
+    Rank {
+        /// The number of axes asked for.
+        rank: usize,
+    },
+    /// The number of elements overflows the address space.
+    #[error("a tensor of shape {sizes:?} has more elements than can be addressed")]
+    TooLarge {
+        /// The sizes asked for.
+        sizes: Vec<usize>,
+    },
+    /// The number of values is not the number of elements of the shape.
+    #[error("shape {shape} needs {} values, but {found} were given", shape.count())]
+    Count {
+        /// The shape asked for.
+        shape: Shape,
+        /// How many values there are.
+        found: usize,
+    },
+    /// Two operands do not fit each other.
+    #[error("{operation}: shapes {left} and {right} do not fit")]
+    Mismatch {
+        /// The operation's name.
+        operation: &'static str,
+        /// The left operand's shape.
+        left: Shape,
+        /// The right operand's shape.
+        right: Shape,
+    },
+    /// An axis beyond the tensor's rank.
+    #[error("{operation}: axis {axis} does not exist in a tensor of shape {shape}")]
+    Axis {
+        /// The operation's name.
+        operation: &'static str,
+        /// The axis asked for.
+        axis: isize,
+        /// The tensor's shape.
+        shape: Shape,
+    },
+    /// An argument of an operation that the tensor's shape does not allow.
+    #[error("{operation}: {what} (shape {shape})")]
+    Argument {
+        /// The operation's name.
+        operation: &'static str,
+        /// What is wrong.
+        what: String,
+        /// The tensor's shape.
+        shape: Shape,
+    },
+}

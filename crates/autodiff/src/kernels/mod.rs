@@ -1,0 +1,13 @@
+//! The only place that touches raw buffers and threads. Everything above is safe code in terms of these kernels.
+//!
+//! Work is split by length alone and partial results are added in order, so results do not depend on the number of threads.
+
+pub(crate) mod matmul;
+pub(crate) mod pointwise;
+pub(crate) mod reduce;
+pub(crate) mod strided;
+
+/// Elements below which a pointwise pass stays on one thread: the hand-over costs more than the work.
+pub(crate) const PARALLEL: usize = 64 * 1024;
+/// Elements per task.
+pub(crate) const BLOCK: usize = 32 * 1024;

@@ -1,0 +1,248 @@
+//! The graph: how a tensor was computed, and the pass that walks it backwards.
+//!
+//! A node's id is larger than those of its parents, so a pass keeps its frontier sorted by id and always takes the last
+//! entry: no marks, no recursion. `depends` has one bit for each nesting level of derivative below which the value was
+//! computed; that keeps nested derivatives from confusing each other.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::{Scalar, Shape, Tensor};
+
+/// How an operation is differentiated. Written once, in terms of tensor operations, so that every order works.
+pub trait Rule<T: Scalar>: Send + Sync + 'static {
+    /// The operation's name, for messages.
+    fn name(&self) -> &'static str;
+
+    /// Hands the gradient of each wanted parent to [`Cx::add`], given the gradient `g` of the output.
+    /// Must be linear in `g`.
+    fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>);
+
+    /// Whether row chunk `b` of the output depends on chunk `b` alone of parent `i`, where both are cut into `batch`
+    /// equal contiguous chunks of their row-major elements.
+    fn keeps_examples(&self, _parent: usize, _batch: usize) -> bool {
+        false
+    }
+
+    /// The per-example gradients of parent `i` as factors, when there is something better than one row per example.
+    fn example_factor(&self, _parent: usize, _g: &Tensor<T>) -> Option<crate::per_example::Factor<T>> {
+        None
+    }
+}
+
+pub(crate) struct Node<T: Scalar> {
+    pub(crate) id: u64,
+    pub(crate) depends: u64,
+    pub(crate) shape: Shape,
+    pub(crate) parents: Parents<T>,
+    pub(crate) rule: Box<dyn Rule<T>>,
+}
+
+pub(crate) enum Parents<T: Scalar> {
+    Few([Option<NodeRef<T>>; 3]),
+    Many(Box<[Option<NodeRef<T>>]>),
+}
+
+impl<T: Scalar> Parents<T> {
+    pub(crate) fn as_slice(&self) -> &[Option<NodeRef<T>>] {
+        match self {
+            Parents::Few(few) => few,
+            Parents::Many(many) => many,
+        }
+    }
+}
+
+/// A shared node whose drop is iterative: a chain of any length frees without recursion.
+pub(crate) struct NodeRef<T: Scalar>(Option<Arc<Node<T>>>);
+
+impl<T: Scalar> Clone for NodeRef<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T: Scalar> std::ops::Deref for NodeRef<T> {
+    type Target = Node<T>;
+    #[allow(clippy::expect_used)]
+    fn deref(&self) -> &Node<T> {
+        self.0.as_ref().expect("a node reference is empty only while it is dropped")
+    }
+}
+
+type Doomed = Box<dyn std::any::Any>;
+
+thread_local! {
+    static DOOMED: RefCell<Option<Vec<Doomed>>> = const { RefCell::new(None) };
+    static LEVEL: Cell<u32> = const { Cell::new(0) };
+    static IDS: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+}
+
+impl<T: Scalar> Drop for NodeRef<T> {
+    fn drop(&mut self) {
+        let Some(node) = self.0.take() else { return };
+        let Some(node) = Arc::into_inner(node) else { return };
+        let draining = DOOMED.try_with(|d| d.borrow().is_some()).unwrap_or(false);
+        if draining {
+            DOOMED.with(|d| {
+                if let Some(list) = d.borrow_mut().as_mut() {
+                    list.push(Box::new(node));
+                }
+            });
+            return;
+        }
+        if DOOMED.try_with(|d| *d.borrow_mut() = Some(Vec::new())).is_err() {
+            return;
+        }
+        drop(node);
+        while let Some(next) = DOOMED.with(|d| d.borrow_mut().as_mut().and_then(Vec::pop)) {
+            drop(next);
+        }
+        DOOMED.with(|d| *d.borrow_mut() = None);
+    }
+}
+
+/// Bits of an id that count operations; the bits above number the thread that recorded them.
+const COUNTER_BITS: u32 = 40;
+static THREADS: AtomicU64 = AtomicU64::new(1);
+
+fn next_id() -> u64 {
+    IDS.with(|ids| {
+        let (mut thread, next) = ids.get();
+        if thread == 0 {
+            thread = THREADS.fetch_add(1, Ordering::Relaxed);
+        }
+        ids.set((thread, next + 1));
+        (thread << COUNTER_BITS) | next
+    })
+}
+
+impl<T: Scalar> NodeRef<T> {
+    #[track_caller]
+    pub(crate) fn new(shape: Shape, parents: Parents<T>, extra_depends: u64, rule: Box<dyn Rule<T>>) -> Self {
+        let id = next_id();
+        let mut depends = extra_depends;
+        for parent in parents.as_slice().iter().flatten() {
+            assert!(
+                parent.id >> COUNTER_BITS == id >> COUNTER_BITS,
+                "{}: an operand is tracked by a derivative that another thread is taking; detach it, or take the derivative on this thread",
+                rule.name()
+            );
+            depends |= parent.depends;
+        }
+        Self(Some(Arc::new(Node { id, depends, shape, parents, rule })))
+    }
+}
+
+/// A nesting level of derivative, left when dropped.
+pub(crate) struct Level {
+    pub(crate) bit: u64,
+}
+
+impl Level {
+    #[track_caller]
+    pub(crate) fn enter() -> Self {
+        let level = LEVEL.with(|l| l.replace(l.get() + 1));
+        assert!(level < 64, "derivatives are nested more than 64 deep");
+        Self { bit: 1 << level }
+    }
+}
+
+impl Drop for Level {
+    fn drop(&mut self) {
+        LEVEL.with(|l| l.set(l.get() - 1));
+    }
+}
+
+/// A variable of a derivative: the identity on the value it wraps.
+struct Leaf;
+
+impl<T: Scalar> Rule<T> for Leaf {
+    fn name(&self) -> &'static str {
+        "leaf"
+    }
+    fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>) {
+        cx.add(0, g);
+    }
+    fn keeps_examples(&self, _: usize, _: usize) -> bool {
+        true
+    }
+}
+
+/// The same value as a variable of the given level.
+#[track_caller]
+pub(crate) fn leaf<T: Scalar>(x: &Tensor<T>, bit: u64) -> Tensor<T> {
+    let node = NodeRef::new(*x.shape_ref(), Parents::Few([x.node().cloned(), None, None]), bit, Box::new(Leaf));
+    x.detach().with_node(node)
+}
+
+/// What a rule sees of the pass that runs it.
+pub struct Cx<'a, T: Scalar> {
+    node: &'a NodeRef<T>,
+    recording: bool,
+    wanted: &'a dyn Fn(&NodeRef<T>) -> bool,
+    pub(crate) found: Vec<(usize, Tensor<T>)>,
+}
+
+impl<'a, T: Scalar> Cx<'a, T> {
+    pub(crate) fn new(node: &'a NodeRef<T>, recording: bool, wanted: &'a dyn Fn(&NodeRef<T>) -> bool) -> Self {
+        Self { node, recording, wanted, found: Vec::new() }
+    }
+
+    /// Whether the gradient of parent `i` is needed.
+    pub fn wants(&self, i: usize) -> bool {
+        self.node.parents.as_slice()[i].as_ref().is_some_and(self.wanted)
+    }
+
+    /// The shape of parent `i`'s value, when that parent is tracked.
+    pub fn parent_shape(&self, i: usize) -> Option<Shape> {
+        self.node.parents.as_slice()[i].as_ref().map(|p| p.shape)
+    }
+
+    /// A saved tensor: tracked when an outer derivative needs it, plain otherwise.
+    pub fn get(&self, saved: &Tensor<T>) -> Tensor<T> {
+        if self.recording { saved.clone() } else { saved.detach() }
+    }
+
+    /// The operation's own output, saved untracked; tracked when an outer derivative needs it.
+    pub fn output(&self, saved: &Tensor<T>) -> Tensor<T> {
+        if self.recording { saved.detach().with_node(self.node.clone()) } else { saved.detach() }
+    }
+
+    /// Adds `gradient` to the gradient of parent `i`.
+    pub fn add(&mut self, i: usize, gradient: Tensor<T>) {
+        self.found.push((i, gradient));
+    }
+}
+
+/// Gradients of the leaves (in the order of their ids, which are consecutive from `first`) for the output gradient `g`.
+pub(crate) fn pass<T: Scalar>(output: Tensor<T>, g: Tensor<T>, bit: u64, leaves: &[u64]) -> Vec<Option<Tensor<T>>> {
+    let mut slots: Vec<Option<Tensor<T>>> = leaves.iter().map(|_| None).collect();
+    let first = leaves.first().copied().unwrap_or(u64::MAX);
+    let wanted = |node: &NodeRef<T>| node.depends & bit != 0 && node.id >= first;
+    let mut frontier: Vec<(NodeRef<T>, Tensor<T>)> = Vec::new();
+    let root = output.into_node();
+    if let Some(root) = root.filter(&wanted) {
+        frontier.push((root, g));
+    }
+    while let Some((node, g)) = frontier.pop() {
+        if let Ok(slot) = leaves.binary_search(&node.id) {
+            slots[slot] = Some(g);
+            continue;
+        }
+        let mut cx = Cx::new(&node, node.depends & (bit - 1) != 0, &wanted);
+        node.rule.backward(g, &mut cx);
+        for (i, gradient) in cx.found {
+            let Some(parent) = node.parents.as_slice()[i].as_ref().filter(|p| wanted(p)) else { continue };
+            debug_assert_eq!(gradient.shape(), &*parent.shape, "{}: gradient of parent {i}", node.rule.name());
+            match frontier.binary_search_by_key(&parent.id, |(n, _)| n.id) {
+                Ok(at) => {
+                    let old = std::mem::replace(&mut frontier[at].1, Tensor::scalar(T::ZERO));
+                    frontier[at].1 = old + gradient;
+                }
+                Err(at) => frontier.insert(at, (parent.clone(), gradient)),
+            }
+        }
+    }
+    slots
+}

@@ -1,0 +1,192 @@
+//! Functions of one element at a time.
+
+use crate::kernels::pointwise;
+use crate::node::{Cx, Rule};
+use crate::{Scalar, Tensor};
+
+/// A pointwise function whose derivative is written in terms of the input `x` or the output `y`.
+struct Unary<T: Scalar> {
+    name: &'static str,
+    saved: Saved<T>,
+    derivative: fn(&Tensor<T>) -> Tensor<T>,
+}
+
+enum Saved<T: Scalar> {
+    Input(Tensor<T>),
+    Output(Tensor<T>),
+}
+
+impl<T: Scalar> Rule<T> for Unary<T> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+    fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>) {
+        let at = match &self.saved {
+            Saved::Input(x) => cx.get(x),
+            Saved::Output(y) => cx.output(y),
+        };
+        cx.add(0, g * (self.derivative)(&at));
+    }
+    fn keeps_examples(&self, _: usize, _: usize) -> bool {
+        true
+    }
+}
+
+/// `x ↦ scale · x + shift`.
+struct Affine<T> {
+    scale: T,
+}
+
+impl<T: Scalar> Rule<T> for Affine<T> {
+    fn name(&self) -> &'static str {
+        "affine"
+    }
+    fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>) {
+        cx.add(0, g.affine(self.scale, T::ZERO));
+    }
+    fn keeps_examples(&self, _: usize, _: usize) -> bool {
+        true
+    }
+}
+
+impl<T: Scalar> Tensor<T> {
+    #[track_caller]
+    fn of_input(&self, name: &'static str, f: impl Fn(T) -> T + Sync, derivative: fn(&Tensor<T>) -> Tensor<T>) -> Self {
+        let y = Tensor::raw(pointwise::map(self.as_slice(), f), *self.shape_ref());
+        y.record([self.node().cloned(), None, None], || Unary { name, saved: Saved::Input(self.clone()), derivative })
+    }
+
+    #[track_caller]
+    fn of_output(&self, name: &'static str, f: impl Fn(T) -> T + Sync, derivative: fn(&Tensor<T>) -> Tensor<T>) -> Self {
+        let y = Tensor::raw(pointwise::map(self.as_slice(), f), *self.shape_ref());
+        let saved = y.detach();
+        y.record([self.node().cloned(), None, None], || Unary { name, saved: Saved::Output(saved), derivative })
+    }
+
+    /// `scale · x + shift`, in place when nobody else holds the elements.
+    #[track_caller]
+    pub fn affine(mut self, scale: T, shift: T) -> Self {
+        let f = move |x: T| scale * x + shift;
+        let node = self.node().cloned();
+        let shape = *self.shape_ref();
+        let y = match self.unique() {
+            Some(x) => {
+                pointwise::map_in_place(x, f);
+                self.without_node()
+            }
+            None => Tensor::raw(pointwise::map(self.as_slice(), f), shape),
+        };
+        y.record([node, None, None], || Affine { scale })
+    }
+
+    /// The exponential function.
+    #[track_caller]
+    pub fn exp(&self) -> Self {
+        self.of_output("exp", T::exp, Tensor::clone)
+    }
+
+    /// The natural logarithm.
+    #[track_caller]
+    pub fn ln(&self) -> Self {
+        self.of_input("ln", T::ln, |x| x.recip())
+    }
+
+    /// `1 / x`.
+    #[track_caller]
+    pub fn recip(&self) -> Self {
+        self.of_output("recip", |x| T::ONE / x, |y| -(y * y))
+    }
+
+    /// The square root.
+    #[track_caller]
+    pub fn sqrt(&self) -> Self {
+        self.of_output("sqrt", T::sqrt, |y| y.recip().affine(T::from_f64(0.5), T::ZERO))
+    }
+
+    /// The square.
+    #[track_caller]
+    pub fn square(&self) -> Self {
+        self.of_input("square", |x| x * x, |x| x.clone().affine(T::from_f64(2.0), T::ZERO))
+    }
+
+    /// The hyperbolic tangent.
+    #[track_caller]
+    pub fn tanh(&self) -> Self {
+        self.of_output("tanh", T::tanh, |y| (y * y).affine(-T::ONE, T::ONE))
+    }
+
+    /// The logistic function `1 / (1 + e⁻ˣ)`.
+    #[track_caller]
+    pub fn sigmoid(&self) -> Self {
+        self.of_output("sigmoid", |x| T::ONE / (T::ONE + (-x).exp()), |y| y - &(y * y))
+    }
+
+    /// `max(x, 0)`; the derivative at 0 is 0.
+    #[track_caller]
+    pub fn relu(&self) -> Self {
+        self.of_input("relu", |x| if x < T::ZERO { T::ZERO } else { x }, |x| x.greater_than(T::ZERO))
+    }
+
+    /// The sine.
+    #[track_caller]
+    pub fn sin(&self) -> Self {
+        self.of_input("sin", T::sin, Tensor::cos)
+    }
+
+    /// The cosine.
+    #[track_caller]
+    pub fn cos(&self) -> Self {
+        self.of_input("cos", T::cos, |x| -x.sin())
+    }
+
+    /// The absolute value; the derivative at 0 is 0.
+    #[track_caller]
+    pub fn abs(&self) -> Self {
+        self.of_input("abs", T::abs, Tensor::sign)
+    }
+
+    /// -1, 0 or 1; a constant to every derivative.
+    #[track_caller]
+    pub fn sign(&self) -> Self {
+        self.constant_map(|x| if x > T::ZERO { T::ONE } else if x < T::ZERO { -T::ONE } else { T::ZERO })
+    }
+
+    /// 1 where the element is greater than `threshold`, else 0; a constant to every derivative.
+    #[track_caller]
+    pub fn greater_than(&self, threshold: T) -> Self {
+        self.constant_map(move |x| if x > threshold { T::ONE } else { T::ZERO })
+    }
+
+    /// The constant `f(x)` at each element, in the order of the elements.
+    fn constant_map(&self, f: impl Fn(T) -> T + Sync) -> Self {
+        Tensor::raw(pointwise::map(self.as_slice(), f), *self.shape_ref())
+    }
+
+    /// The value to a constant power.
+    #[track_caller]
+    pub fn powf(&self, exponent: T) -> Self {
+        let y = self.constant_map(move |x| x.powf(exponent));
+        y.record([self.node().cloned(), None, None], || Power { x: self.clone(), exponent })
+    }
+}
+
+struct Power<T: Scalar> {
+    x: Tensor<T>,
+    exponent: T,
+}
+
+impl<T: Scalar> Rule<T> for Power<T> {
+    fn name(&self) -> &'static str {
+        "powf"
+    }
+    fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>) {
+        if self.exponent == T::ZERO {
+            return cx.add(0, g.affine(T::ZERO, T::ZERO));
+        }
+        let slope = cx.get(&self.x).powf(self.exponent - T::ONE).affine(self.exponent, T::ZERO);
+        cx.add(0, g * slope);
+    }
+    fn keeps_examples(&self, _: usize, _: usize) -> bool {
+        true
+    }
+}

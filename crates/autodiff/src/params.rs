@@ -1,0 +1,244 @@
+//! Models as data: trees of named tensors.
+
+use nalgebra::DVector;
+
+use crate::{Scalar, Tensor, TensorError};
+
+/// Where in a model a walk is: the names from the root, joined by dots.
+#[derive(Debug, Clone, Default)]
+pub struct Path {
+    name: String,
+    buffer: bool,
+}
+
+impl Path {
+    /// Walks a child of this name.
+    pub fn child<R>(&mut self, name: &str, body: impl FnOnce(&mut Path) -> R) -> R {
+        let length = self.name.len();
+        if length > 0 {
+            self.name.push('.');
+        }
+        self.name.push_str(name);
+        let result = body(self);
+        self.name.truncate(length);
+        result
+    }
+
+    /// Walks a child that is saved but not differentiated, such as running statistics.
+    pub fn buffer<R>(&mut self, name: &str, body: impl FnOnce(&mut Path) -> R) -> R {
+        let outer = std::mem::replace(&mut self.buffer, true);
+        let result = self.child(name, body);
+        self.buffer = outer;
+        result
+    }
+
+    /// The dotted name, as in a checkpoint; empty for a lone tensor.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the tensor is saved but not differentiated.
+    pub fn is_buffer(&self) -> bool {
+        self.buffer
+    }
+}
+
+/// A tree of named tensors. Derive it: `#[derive(Clone, Params)]`. Gradients, optimizer states and perturbations have
+/// the same type as the model.
+pub trait Params: Clone {
+    /// The element type of every tensor.
+    type Elem: Scalar;
+
+    /// Visits each tensor in definition order.
+    fn for_each<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, &'a Tensor<Self::Elem>));
+
+    /// The same tree with each tensor replaced.
+    fn rebuild(&self, path: &mut Path, f: &mut dyn FnMut(&Path, &Tensor<Self::Elem>) -> Tensor<Self::Elem>) -> Self;
+
+    /// The differentiable tensors.
+    fn leaves(&self) -> Vec<&Tensor<Self::Elem>> {
+        let mut leaves = Vec::new();
+        self.for_each(&mut Path::default(), &mut |path, x| {
+            if !path.is_buffer() {
+                leaves.push(x);
+            }
+        });
+        leaves
+    }
+
+    /// Every tensor, buffers too, with its name.
+    fn named(&self) -> Vec<(String, &Tensor<Self::Elem>)> {
+        let mut named = Vec::new();
+        self.for_each(&mut Path::default(), &mut |path, x| named.push((path.name().to_owned(), x)));
+        named
+    }
+
+    /// Each differentiable tensor replaced; buffers are kept.
+    fn map(&self, mut f: impl FnMut(&str, &Tensor<Self::Elem>) -> Tensor<Self::Elem>) -> Self {
+        self.rebuild(&mut Path::default(), &mut |path, x| if path.is_buffer() { x.clone() } else { f(path.name(), x) })
+    }
+
+    /// Each pair of differentiable tensors combined. Panics when `other` has another number of them.
+    #[track_caller]
+    fn zip_map(&self, other: &Self, mut f: impl FnMut(&Tensor<Self::Elem>, &Tensor<Self::Elem>) -> Tensor<Self::Elem>) -> Self {
+        let others = other.leaves();
+        assert!(others.len() == self.leaves().len(), "zip_map: the models have {} and {} tensors", self.leaves().len(), others.len());
+        let mut others = others.into_iter();
+        self.map(|_, x| others.next().map_or_else(|| x.clone(), |y| f(x, y)))
+    }
+
+    /// Zeros of the same shapes.
+    fn zeros_like(&self) -> Self {
+        self.map(|_, x| x.zeros_like())
+    }
+
+    /// Standard normal draws of the same shapes.
+    fn normal_like(&self, rng: &mut impl rand::Rng) -> Self {
+        self.map(|_, x| Tensor::from_fn(x.shape(), |_| Self::Elem::from_f64(rand_distr::Distribution::sample(&rand_distr::StandardNormal, rng))))
+    }
+
+    /// The inner product of two models, a scalar that can be differentiated.
+    #[track_caller]
+    fn dot(&self, other: &Self) -> Tensor<Self::Elem> {
+        let (a, b) = (self.leaves(), other.leaves());
+        assert!(a.len() == b.len(), "dot: the models have {} and {} tensors", a.len(), b.len());
+        a.into_iter().zip(b).map(|(a, b)| (a * b).sum()).fold(Tensor::scalar(Self::Elem::ZERO), |sum, x| sum + x)
+    }
+
+    /// The Euclidean norm of all tensors together.
+    fn norm(&self) -> Tensor<Self::Elem> {
+        self.dot(self).sqrt()
+    }
+
+    /// `self + scale · other`.
+    #[track_caller]
+    fn axpy(&self, scale: Self::Elem, other: &Self) -> Self {
+        self.zip_map(other, |x, y| x + &(y * scale))
+    }
+
+    /// Number of differentiable elements.
+    fn count(&self) -> usize {
+        self.leaves().iter().map(|x| x.count()).sum()
+    }
+
+    /// All differentiable elements in order.
+    fn flatten(&self) -> DVector<Self::Elem>
+    where
+        Self::Elem: nalgebra::Scalar,
+    {
+        let all: Vec<_> = self.leaves().iter().flat_map(|x| x.as_slice().iter().copied()).collect();
+        DVector::from_vec(all)
+    }
+
+    /// A model of these shapes with the elements of `flat`.
+    ///
+    /// # Errors
+    /// [`TensorError::Argument`] when the lengths differ.
+    fn unflatten(&self, flat: &DVector<Self::Elem>) -> Result<Self, TensorError>
+    where
+        Self::Elem: nalgebra::Scalar,
+    {
+        if flat.len() != self.count() {
+            let what = format!("the vector has {} elements, the model {}", flat.len(), self.count());
+            return Err(TensorError::Argument { operation: "unflatten", what, shape: crate::Shape::new(&[flat.len()])? });
+        }
+        let mut rest = flat.as_slice();
+        Ok(self.map(|_, x| {
+            let (own, after) = rest.split_at(x.count());
+            rest = after;
+            Tensor::raw(own.to_vec(), *x.shape_ref())
+        }))
+    }
+
+    /// Zeros except for the tensors whose name `keep` accepts.
+    fn select(&self, mut keep: impl FnMut(&str) -> bool) -> Self {
+        self.map(|name, x| if keep(name) { x.clone() } else { x.zeros_like() })
+    }
+}
+
+impl<T: Scalar> Params for Tensor<T> {
+    type Elem = T;
+    fn for_each<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, &'a Tensor<T>)) {
+        f(path, self);
+    }
+    fn rebuild(&self, path: &mut Path, f: &mut dyn FnMut(&Path, &Tensor<T>) -> Tensor<T>) -> Self {
+        f(path, self)
+    }
+}
+
+impl<P: Params> Params for Option<P> {
+    type Elem = P::Elem;
+    fn for_each<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, &'a Tensor<P::Elem>)) {
+        if let Some(inner) = self {
+            inner.for_each(path, f);
+        }
+    }
+    fn rebuild(&self, path: &mut Path, f: &mut dyn FnMut(&Path, &Tensor<P::Elem>) -> Tensor<P::Elem>) -> Self {
+        self.as_ref().map(|inner| inner.rebuild(path, f))
+    }
+}
+
+impl<P: Params> Params for Box<P> {
+    type Elem = P::Elem;
+    fn for_each<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, &'a Tensor<P::Elem>)) {
+        (**self).for_each(path, f);
+    }
+    fn rebuild(&self, path: &mut Path, f: &mut dyn FnMut(&Path, &Tensor<P::Elem>) -> Tensor<P::Elem>) -> Self {
+        Box::new((**self).rebuild(path, f))
+    }
+}
+
+impl<P: Params> Params for Vec<P> {
+    type Elem = P::Elem;
+    fn for_each<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, &'a Tensor<P::Elem>)) {
+        for (i, inner) in self.iter().enumerate() {
+            path.child(&i.to_string(), |path| inner.for_each(path, f));
+        }
+    }
+    fn rebuild(&self, path: &mut Path, f: &mut dyn FnMut(&Path, &Tensor<P::Elem>) -> Tensor<P::Elem>) -> Self {
+        self.iter().enumerate().map(|(i, inner)| path.child(&i.to_string(), |path| inner.rebuild(path, f))).collect()
+    }
+}
+
+impl<P: Params, const N: usize> Params for [P; N] {
+    type Elem = P::Elem;
+    fn for_each<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, &'a Tensor<P::Elem>)) {
+        for (i, inner) in self.iter().enumerate() {
+            path.child(&i.to_string(), |path| inner.for_each(path, f));
+        }
+    }
+    fn rebuild(&self, path: &mut Path, f: &mut dyn FnMut(&Path, &Tensor<P::Elem>) -> Tensor<P::Elem>) -> Self {
+        std::array::from_fn(|i| path.child(&i.to_string(), |path| self[i].rebuild(path, f)))
+    }
+}
+
+impl<P: Params> Params for std::collections::BTreeMap<String, P> {
+    type Elem = P::Elem;
+    fn for_each<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, &'a Tensor<P::Elem>)) {
+        for (name, inner) in self {
+            path.child(name, |path| inner.for_each(path, f));
+        }
+    }
+    fn rebuild(&self, path: &mut Path, f: &mut dyn FnMut(&Path, &Tensor<P::Elem>) -> Tensor<P::Elem>) -> Self {
+        self.iter().map(|(name, inner)| (name.clone(), path.child(name, |path| inner.rebuild(path, f)))).collect()
+    }
+}
+
+macro_rules! tuple {
+    ($first:ident $($rest:ident)* ; $($index:tt)*) => {
+        impl<$first: Params, $($rest: Params<Elem = $first::Elem>),*> Params for ($first, $($rest,)*) {
+            type Elem = $first::Elem;
+            fn for_each<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, &'a Tensor<Self::Elem>)) {
+                $(path.child(stringify!($index), |path| self.$index.for_each(path, f));)*
+            }
+            fn rebuild(&self, path: &mut Path, f: &mut dyn FnMut(&Path, &Tensor<Self::Elem>) -> Tensor<Self::Elem>) -> Self {
+                ($(path.child(stringify!($index), |path| self.$index.rebuild(path, f)),)*)
+            }
+        }
+    };
+}
+
+tuple!(A; 0);
+tuple!(A B; 0 1);
+tuple!(A B C; 0 1 2);
+tuple!(A B C D; 0 1 2 3);

@@ -1,0 +1,125 @@
+//! The element types: `f32` and `f64`.
+
+use std::fmt;
+use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
+}
+
+/// The element type of a tensor: `f32` or `f64` (sealed).
+pub trait Scalar:
+    sealed::Sealed
+    + Copy
+    + Default
+    + PartialOrd
+    + PartialEq
+    + fmt::Debug
+    + fmt::Display
+    + Send
+    + Sync
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+    + AddAssign
+    + 'static
+{
+    /// Zero.
+    const ZERO: Self;
+    /// One.
+    const ONE: Self;
+    /// Minus infinity, the maximum of nothing.
+    const NEG_INFINITY: Self;
+    /// The name of the type as people write it.
+    const NAME: &'static str;
+    /// The nearest value to `x`.
+    fn from_f64(x: f64) -> Self;
+    /// The value, widened.
+    fn to_f64(self) -> f64;
+    /// e to the power of the value.
+    fn exp(self) -> Self;
+    /// Natural logarithm.
+    fn ln(self) -> Self;
+    /// Hyperbolic tangent.
+    fn tanh(self) -> Self;
+    /// Sine.
+    fn sin(self) -> Self;
+    /// Cosine.
+    fn cos(self) -> Self;
+    /// Square root.
+    fn sqrt(self) -> Self;
+    /// Absolute value.
+    fn abs(self) -> Self;
+    /// The value to a constant power.
+    fn powf(self, exponent: Self) -> Self;
+    /// Whether the value is neither infinite nor NaN.
+    fn is_finite(self) -> bool;
+    /// `out[m, n] = op(a) op(b)`; `a` is stored as `[m, k]`, or as `[k, m]` when `transpose_a`; `b` likewise.
+    #[doc(hidden)]
+    fn gemm(size: [usize; 3], a: &[Self], transpose_a: bool, b: &[Self], transpose_b: bool, out: &mut [Self], threads: usize);
+}
+
+macro_rules! scalar {
+    ($t:ident, $gemm:path) => {
+        impl Scalar for $t {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+            const NEG_INFINITY: Self = $t::NEG_INFINITY;
+            const NAME: &'static str = stringify!($t);
+            #[inline(always)]
+            fn from_f64(x: f64) -> Self {
+                x as $t
+            }
+            #[inline(always)]
+            fn to_f64(self) -> f64 {
+                self as f64
+            }
+            #[inline(always)]
+            fn exp(self) -> Self {
+                $t::exp(self)
+            }
+            #[inline(always)]
+            fn ln(self) -> Self {
+                $t::ln(self)
+            }
+            #[inline(always)]
+            fn tanh(self) -> Self {
+                $t::tanh(self)
+            }
+            #[inline(always)]
+            fn sin(self) -> Self {
+                $t::sin(self)
+            }
+            #[inline(always)]
+            fn cos(self) -> Self {
+                $t::cos(self)
+            }
+            #[inline(always)]
+            fn sqrt(self) -> Self {
+                $t::sqrt(self)
+            }
+            #[inline(always)]
+            fn abs(self) -> Self {
+                $t::abs(self)
+            }
+            #[inline(always)]
+            fn powf(self, exponent: Self) -> Self {
+                $t::powf(self, exponent)
+            }
+            #[inline(always)]
+            fn is_finite(self) -> bool {
+                $t::is_finite(self)
+            }
+            fn gemm(size: [usize; 3], a: &[Self], transpose_a: bool, b: &[Self], transpose_b: bool, out: &mut [Self], threads: usize) {
+                crate::kernels::matmul::with_gemm($gemm(), size, (a, transpose_a), (b, transpose_b), out, threads)
+            }
+        }
+    };
+}
+
+scalar!(f32, gemm_f32::gemm::f32::get_gemm_fn);
+scalar!(f64, gemm_f64::gemm::f64::get_gemm_fn);

@@ -1,0 +1,293 @@
+use proptest::prelude::*;
+
+use crate::*;
+
+type T64 = Tensor<f64>;
+
+fn random(shape: &[usize], seed: u64) -> T64 {
+    let mut rng = gradus_base::stream(seed, "autodiff-test", 0);
+    T64::sample(shape, rand_distr::StandardNormal, &mut rng)
+}
+
+/// Both orders of derivative of `Σ f(x) ∘ c` for a fixed, uneven `c`.
+fn check_both(name: &str, f: impl Fn(&T64) -> T64, x: &T64) {
+    let scalar = |x: &T64| {
+        let y = f(x);
+        let weights = T64::from_fn(y.shape(), |i| 0.3 + (i as f64 * 0.7).sin());
+        (y * weights).sum()
+    };
+    if let Err(error) = check::gradient(scalar, x, 1e-5, 1e-6) {
+        panic!("{name}, shape {:?}: {error}", x.shape());
+    }
+    let v = random(x.shape(), 77);
+    if let Err(error) = check::second_order(scalar, x, &v, 1e-5, 1e-5) {
+        panic!("{name}, shape {:?}, second order: {error}", x.shape());
+    }
+}
+
+#[test]
+fn nested_derivatives_do_not_confuse_each_other() {
+    // d/dx [x · d/dy (x + y)] = 1, and not 2 as when the two variables are mixed up.
+    let f = |x: &T64| x * &grad(|y: &T64| x + y, &T64::scalar(1.0));
+    assert_eq!(grad(f, &T64::scalar(1.0)).item(), 1.0);
+    // d/dx [x · d/dy (x y)] = 2 x
+    let f = |x: &T64| x * &grad(|y: &T64| x * y, &T64::scalar(2.0));
+    assert_eq!(grad(f, &T64::scalar(3.0)).item(), 6.0);
+}
+
+#[test]
+fn derivatives_of_any_order() {
+    fn derivative(n: usize, x: &T64) -> T64 {
+        if n == 0 { x.powf(6.0) } else { grad(|x: &T64| derivative(n - 1, x), x) }
+    }
+    let values: Vec<f64> = (0..=6).map(|n| derivative(n, &T64::scalar(1.0)).item()).collect();
+    assert_eq!(values, [1.0, 6.0, 30.0, 120.0, 360.0, 720.0, 720.0]);
+}
+
+#[test]
+fn jvp_agrees_with_the_jacobian() {
+    let w = random(&[3, 4], 1);
+    let f = |x: &T64| x.matmul(&w).tanh();
+    let (x, v) = (random(&[3], 2), random(&[3], 3));
+    let (value, derivative) = jvp(f, &x, &v);
+    let expected = jacobian(f, &x).matmul(&v);
+    assert_eq!(value, f(&x));
+    for (a, b) in derivative.as_slice().iter().zip(expected.as_slice()) {
+        assert!((a - b).abs() < 1e-12);
+    }
+}
+
+#[test]
+fn hessian_of_a_quadratic_is_its_matrix() {
+    let a = T64::from_vec(vec![2.0, 1.0, 1.0, 3.0], &[2, 2]).unwrap();
+    let f = |x: &T64| (x.matmul(&a) * x).sum() * 0.5;
+    assert_eq!(hessian(f, &T64::vector(&[0.4, -1.0])), a);
+}
+
+#[test]
+fn stop_gradient_and_custom_vjp() {
+    let f = |x: &T64| x * &stop_gradient(x);
+    assert_eq!(grad(f, &T64::scalar(3.0)).item(), 3.0);
+    let straight_through = |x: &T64| custom_vjp(|x| x.sign(), |_, g| g.clone(), x) * 2.0;
+    assert_eq!(grad(straight_through, &T64::scalar(0.3)).item(), 2.0);
+}
+
+#[test]
+fn a_graph_of_100_000_operations_overflows_no_stack() {
+    let deep = |x: &T64| (0..100_000).fold(x.clone(), |z, _| z * 1.00001);
+    let expected = 1.00001f64.powi(100_000);
+    assert!((grad(deep, &T64::scalar(1.0)).item() / expected - 1.0).abs() < 1e-9);
+    let (_, pullback) = vjp(deep, &T64::scalar(1.0));
+    drop(pullback);
+}
+
+#[test]
+fn the_same_bits_on_one_and_three_threads() {
+    let x: Tensor = Tensor::from_fn(&[300_000], |i| (i as f32 * 0.37).sin());
+    let (a, b): (Tensor, Tensor) = (Tensor::from_fn(&[256, 300], |i| (i as f32).cos()), Tensor::from_fn(&[300, 256], |i| (i as f32).sin()));
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let g = grad(|x: &Tensor| (x.tanh() * x).sum(), &x);
+            (g, x.square().sum().item().to_bits(), a.matmul(&b))
+        })
+    };
+    assert!(run(1) == run(3));
+}
+
+#[test]
+#[should_panic(expected = "add: shapes [2] and [3] do not fit")]
+fn operators_panic_with_both_shapes() {
+    let _ = T64::zeros(&[2]) + T64::zeros(&[3]);
+}
+
+#[test]
+fn try_forms_return_the_shapes() {
+    let error = T64::zeros(&[2, 3]).try_matmul(&T64::zeros(&[2, 3])).unwrap_err();
+    assert_eq!(error.to_string(), "matmul: shapes [2, 3] and [2, 3] do not fit");
+    assert!(matches!(T64::from_vec(vec![1.0], &[2]), Err(TensorError::Count { found: 1, .. })));
+    assert!(matches!(T64::from_vec(vec![], &[0; 9]), Err(TensorError::Rank { rank: 9 })));
+    assert!(matches!(T64::from_vec(vec![], &[usize::MAX, 2]), Err(TensorError::TooLarge { .. })));
+}
+
+#[test]
+fn a_tensor_prints_for_people() {
+    let x = T64::from_vec(vec![1.0, 2.5, -3.0, 4.0], &[2, 2]).unwrap();
+    assert_eq!(format!("{x}"), "[[1, 2.5],\n [-3, 4]]");
+    assert_eq!(format!("{:?}", T64::scalar(2.0)), "Tensor<f64> [] 2");
+}
+
+#[derive(Clone, Params)]
+struct Mlp {
+    first: (T64, T64),
+    second: T64,
+}
+
+impl Mlp {
+    fn call(&self, x: &T64) -> T64 {
+        x.linear(&self.first.0, Some(&self.first.1)).tanh().linear(&self.second, None)
+    }
+}
+
+fn mlp() -> Mlp {
+    Mlp { first: (random(&[5, 3], 4), random(&[5], 5)), second: random(&[2, 5], 6) }
+}
+
+#[test]
+fn params_names_flatten_and_arithmetic() {
+    let model = mlp();
+    let names: Vec<String> = model.named().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["first.0", "first.1", "second"]);
+    let flat = model.flatten();
+    assert_eq!(flat.len(), 30);
+    assert_eq!(model.unflatten(&flat).unwrap().flatten(), flat);
+    assert!(model.unflatten(&nalgebra::DVector::zeros(3)).is_err());
+    assert!((model.dot(&model).item() - flat.dot(&flat)).abs() < 1e-12);
+    assert_eq!(model.axpy(-1.0, &model).norm().item(), 0.0);
+    assert_eq!(model.select(|name| name == "second").first.0.sum().item(), 0.0);
+}
+
+/// The per-example gradients against one ordinary gradient for each example.
+fn check_per_example<P: Params<Elem = f64>>(f: impl Fn(&P, &T64) -> T64, params: &P, x: &T64) {
+    let batch = x.shape()[0];
+    let each = per_example(&f, params, x).unwrap();
+    let all = each.gradients();
+    let (mut squares, mut norms) = (params.zeros_like(), Vec::new());
+    for b in 0..batch {
+        let g = grad(|p: &P| f(p, &x.narrow(0, b, 1)).sum(), params);
+        let row = all.map(|_, rows| rows.narrow(0, b, 1));
+        assert!((row.flatten() - g.flatten()).amax() < 1e-10, "example {b}");
+        squares = squares.axpy(1.0, &g.map(|_, g| g.square()));
+        norms.push(g.dot(&g).item());
+        let v = params.map(|_, p| random(p.shape(), 9));
+        assert!((each.dot(&v).as_slice()[b] - g.dot(&v).item()).abs() < 1e-9);
+        assert!((each.gram().as_slice()[b * batch + b] - norms[b]).abs() < 1e-9);
+    }
+    assert!((each.sum_of_squares().flatten() - squares.flatten()).amax() < 1e-9);
+    for (a, b) in each.squared_norms().as_slice().iter().zip(&norms) {
+        assert!((a - b).abs() < 1e-9);
+    }
+    let total = grad(|p: &P| f(p, x).sum(), params);
+    assert!((each.weighted_sum(&vec![1.0; batch]).flatten() - total.flatten()).amax() < 1e-10);
+}
+
+#[test]
+fn per_example_gradients_agree_with_a_loop() {
+    let x = random(&[4, 3], 7);
+    check_per_example(|m: &Mlp, x: &T64| m.call(x).softmax_cross_entropy(&vec![1; x.shape()[0]]), &mlp(), &x);
+    // A weight used twice, once transposed, and time steps folded into the rows.
+    let w = random(&[3, 3], 8);
+    check_per_example(|w: &T64, x: &T64| x.matmul(w).tanh().matmul(&w.t()).square().sum_axis(1), &w, &x);
+    let x = random(&[4, 2, 3], 7);
+    check_per_example(|w: &T64, x: &T64| x.linear(w, None).tanh().sum_axis(2).square().sum_axis(1), &w, &x);
+    // A parameter whose first axis happens to have as many entries as there are examples, and a mask.
+    let (w, mask, x) = (random(&[4, 3], 8), random(&[4, 3], 10), random(&[4, 3], 7));
+    check_per_example(|w: &T64, x: &T64| x.matmul(&(w * &mask).t()).tanh().sum_axis(1), &w, &x);
+}
+
+#[test]
+fn per_example_refuses_what_it_cannot_do() {
+    let (w, x) = (random(&[3, 2], 1), random(&[4, 3], 2));
+    let normed = |w: &T64, x: &T64| {
+        let y = x.matmul(w);
+        (&y - &y.mean_keep(0)).sum_axis(1)
+    };
+    assert_eq!(per_example(normed, &w, &x).err(), Some(PerExampleError::MixesExamples { operation: "sum" }));
+    let scalar = per_example(|w: &T64, x: &T64| x.matmul(w).sum(), &w, &x);
+    assert_eq!(scalar.err(), Some(PerExampleError::NotOneLossEach { found: vec![], batch: 4 }));
+    let captured = per_example(|w: &T64, _: &T64| x.matmul(w).sum_axis(1), &w, &x);
+    assert_eq!(captured.err(), Some(PerExampleError::InputsUnused));
+    let empty = per_example(|w: &T64, x: &T64| x.matmul(w).sum_axis(1), &w, &T64::zeros(&[0, 3]));
+    assert_eq!(empty.err(), Some(PerExampleError::Inputs { index: 0, shape: vec![0, 3] }));
+}
+
+#[test]
+fn ties_share_the_gradient_of_a_maximum() {
+    let x = T64::from_vec(vec![1.0, 3.0, 3.0], &[1, 3]).unwrap();
+    assert_eq!(grad(|x: &T64| x.max_axis(1).sum(), &x).to_vec(), [0.0, 0.5, 0.5]);
+}
+
+mod properties {
+    use super::*;
+
+    fn shape() -> impl Strategy<Value = Vec<usize>> {
+        prop::collection::vec(0usize..4, 1..4)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+        #[test]
+        fn pointwise_functions(shape in shape(), seed in 0u64..1000) {
+            let x = random(&shape, seed);
+            let positive = x.square() + 0.5;
+            check_both("exp", T64::exp, &x);
+            check_both("tanh", T64::tanh, &x);
+            check_both("sigmoid", T64::sigmoid, &x);
+            check_both("square", T64::square, &x);
+            check_both("sin", T64::sin, &x);
+            check_both("cos", T64::cos, &x);
+            check_both("affine", |x| x.clone().affine(1.5, -0.5), &x);
+            check_both("ln", T64::ln, &positive);
+            check_both("sqrt", T64::sqrt, &positive);
+            check_both("recip", T64::recip, &positive);
+            check_both("powf", |x| x.powf(1.7), &positive);
+            let away = x.map(|_, x| T64::from_fn(x.shape(), |i| { let v = x.as_slice()[i]; v + v.signum() * 0.01 }));
+            check_both("relu", |x| x.relu().square(), &away);
+            check_both("abs", |x| x.abs().square(), &away);
+        }
+
+        #[test]
+        fn arithmetic_broadcasts(shape in shape(), drop_axis in any::<bool>(), unit in 0usize..3, seed in 0u64..1000) {
+            let x = random(&shape, seed);
+            let mut other = shape.clone();
+            if unit < other.len() { other[unit] = 1; }
+            if drop_axis { other.remove(0); }
+            let y = random(&other, seed + 1).square() + 0.5;
+            check_both("add", |x| (x + &y).square(), &x);
+            check_both("sub", |x| (&y - x).square(), &x);
+            check_both("mul", |x| (x * &y).square(), &x);
+            check_both("div", |x| (x / &y).square(), &x);
+            check_both("add broadcast", |y| (&x + y).square(), &y);
+            check_both("mul broadcast", |y| &x * y * y, &y);
+            check_both("div broadcast", |y| &x / y, &y);
+        }
+
+        #[test]
+        fn reductions_and_layout(shape in prop::collection::vec(1usize..4, 1..4), axis in 0usize..3, seed in 0u64..1000) {
+            let axis = (axis % shape.len()) as isize;
+            let x = random(&shape, seed);
+            let n = shape[axis as usize];
+            check_both("sum_axis", |x| x.sum_axis(axis).square(), &x);
+            check_both("mean_keep", |x| x.mean_keep(axis).square(), &x);
+            check_both("max_axis", |x| x.max_axis(axis).square(), &x);
+            check_both("softmax", T64::softmax, &x);
+            check_both("log_softmax", |x| x.log_softmax().square(), &x);
+            check_both("layer_norm", |x| x.layer_norm(0.1), &x);
+            check_both("narrow", |x| x.narrow(axis, n - 1, 1).square(), &x);
+            check_both("pad", |x| x.pad(axis, 1, 2).square(), &x);
+            check_both("index_select", |x| x.index_select(axis, &[0, n - 1, 0]).square(), &x);
+            check_both("scatter_add", |x| x.scatter_add(axis, &vec![1; n], 3).square(), &x);
+            check_both("concat", |x| T64::concat(&[x.square(), x.clone()], axis), &x);
+            check_both("stack", |x| T64::stack(&[x.square(), x.clone()], axis), &x);
+            let reversed: Vec<usize> = (0..shape.len()).rev().collect();
+            check_both("permute", |x| x.permute(&reversed).square(), &x);
+            check_both("broadcast_to", |x| x.broadcast_to(&[&[2], &shape[..]].concat()).square(), &x);
+        }
+
+        #[test]
+        fn products(m in 0usize..4, k in 0usize..4, n in 0usize..4, batch in 1usize..3, seed in 0u64..1000) {
+            let (a, b) = (random(&[m, k], seed), random(&[k, n], seed + 1));
+            check_both("matmul left", |a| a.matmul(&b).square(), &a);
+            check_both("matmul right", |b| a.matmul(b).square(), &b);
+            let w = random(&[n, k], seed + 2);
+            check_both("linear input", |a| a.linear(&w, None).square(), &a);
+            check_both("linear weight", |w| a.linear(w, None).square(), &w);
+            let (p, q) = (random(&[batch, m, k], seed + 3), random(&[1, k, n], seed + 4));
+            check_both("batched left", |p| p.matmul(&q).square(), &p);
+            check_both("batched right", |q| p.matmul(q).square(), &q);
+            let logits = random(&[m, k + 1], seed);
+            check_both("cross entropy", |x| x.softmax_cross_entropy(&vec![k; m]), &logits);
+        }
+    }
+}
