@@ -29,7 +29,13 @@ pub fn gradient<P: Params<Elem = f64>>(f: impl Fn(&P) -> Tensor<f64>, at: &P, h:
 ///
 /// # Errors
 /// The first [`Disagreement`].
-pub fn second_order<P: Params<Elem = f64>>(f: impl Fn(&P) -> Tensor<f64>, at: &P, v: &P, h: f64, tolerance: f64) -> Result<(), Disagreement> {
+pub fn second_order<P: Params<Elem = f64>>(
+    f: impl Fn(&P) -> Tensor<f64>,
+    at: &P,
+    v: &P,
+    h: f64,
+    tolerance: f64,
+) -> Result<(), Disagreement> {
     let derivative = hvp(&f, at, v).flatten();
     let difference = (grad(&f, &at.axpy(h, v)).flatten() - grad(&f, &at.axpy(-h, v)).flatten()) / (2.0 * h);
     compare(derivative.as_slice(), tolerance, |i| Ok(difference[i]))

@@ -1,7 +1,5 @@
 //! What can be wrong with a tensor operation.
 
-use crate::Shape;
-
 /// Errors of tensor construction and of the `try_` forms.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -19,41 +17,41 @@ pub enum TensorError {
         sizes: Vec<usize>,
     },
     /// The number of values is not the number of elements of the shape.
-    #[error("shape {shape} needs {} values, but {found} were given", shape.count())]
+    #[error("shape {shape:?} needs {} values, but {found} were given", shape.iter().product::<usize>())]
     Count {
         /// The shape asked for.
-        shape: Shape,
+        shape: Vec<usize>,
         /// How many values there are.
         found: usize,
     },
     /// Two operands do not fit each other.
-    #[error("{operation}: shapes {left} and {right} do not fit")]
+    #[error("{operation}: shapes {left:?} and {right:?} do not fit")]
     Mismatch {
         /// The operation's name.
         operation: &'static str,
         /// The left operand's shape.
-        left: Shape,
+        left: Vec<usize>,
         /// The right operand's shape.
-        right: Shape,
+        right: Vec<usize>,
     },
     /// An axis beyond the tensor's rank.
-    #[error("{operation}: axis {axis} does not exist in a tensor of shape {shape}")]
+    #[error("{operation}: axis {axis} does not exist in a tensor of shape {shape:?}")]
     Axis {
         /// The operation's name.
         operation: &'static str,
         /// The axis asked for.
         axis: isize,
         /// The tensor's shape.
-        shape: Shape,
+        shape: Vec<usize>,
     },
     /// An argument of an operation that the tensor's shape does not allow.
-    #[error("{operation}: {what} (shape {shape})")]
+    #[error("{operation}: {what} (shape {shape:?})")]
     Argument {
         /// The operation's name.
         operation: &'static str,
         /// What is wrong.
         what: String,
         /// The tensor's shape.
-        shape: Shape,
+        shape: Vec<usize>,
     },
 }

@@ -94,7 +94,9 @@ pub trait Params: Clone {
 
     /// Standard normal draws of the same shapes.
     fn normal_like(&self, rng: &mut impl rand::Rng) -> Self {
-        self.map(|_, x| Tensor::from_fn(x.shape(), |_| Self::Elem::from_f64(rand_distr::Distribution::sample(&rand_distr::StandardNormal, rng))))
+        self.map(|_, x| {
+            Tensor::from_fn(x.shape(), |_| Self::Elem::from_f64(rand_distr::Distribution::sample(&rand_distr::StandardNormal, rng)))
+        })
     }
 
     /// The inner product of two models, a scalar that can be differentiated.
@@ -140,7 +142,7 @@ pub trait Params: Clone {
     {
         if flat.len() != self.count() {
             let what = format!("the vector has {} elements, the model {}", flat.len(), self.count());
-            return Err(TensorError::Argument { operation: "unflatten", what, shape: crate::Shape::new(&[flat.len()])? });
+            return Err(TensorError::Argument { operation: "unflatten", what, shape: vec![flat.len()] });
         }
         let mut rest = flat.as_slice();
         Ok(self.map(|_, x| {

@@ -150,7 +150,8 @@ fn pull_back<T: Scalar>(
     example: u64,
     wanted: &dyn Fn(&NodeRef<T>) -> bool,
 ) -> Result<Vec<(usize, Gradient<T>)>, PerExampleError> {
-    let parents: Vec<usize> = (0..node.parents.as_slice().len()).filter(|&i| node.parents.as_slice()[i].as_ref().is_some_and(wanted)).collect();
+    let parents: Vec<usize> =
+        (0..node.parents.as_slice().len()).filter(|&i| node.parents.as_slice()[i].as_ref().is_some_and(wanted)).collect();
     let g = match g {
         Gradient::Aligned(g) => g,
         Gradient::Each(factors) => {
@@ -186,7 +187,12 @@ fn pull_back<T: Scalar>(
 }
 
 /// Runs the rule once for each row of `rows` `[batch, count]`.
-fn each_row<T: Scalar>(node: &NodeRef<T>, rows: &Tensor<T>, parents: &[usize], wanted: &dyn Fn(&NodeRef<T>) -> bool) -> Vec<(usize, Gradient<T>)> {
+fn each_row<T: Scalar>(
+    node: &NodeRef<T>,
+    rows: &Tensor<T>,
+    parents: &[usize],
+    wanted: &dyn Fn(&NodeRef<T>) -> bool,
+) -> Vec<(usize, Gradient<T>)> {
     let batch = rows.shape()[0];
     let mut collected: Vec<Vec<T>> = parents.iter().map(|_| Vec::new()).collect();
     for b in 0..batch {
@@ -285,14 +291,14 @@ impl<P: Params> ExampleGrads<P> {
         &self.losses
     }
 
-    fn from_each(&self, mut f: impl FnMut(&Tensor<P::Elem>, &[Factor<P::Elem>]) -> Tensor<P::Elem>) -> P {
+    fn each_tensor(&self, mut f: impl FnMut(&Tensor<P::Elem>, &[Factor<P::Elem>]) -> Tensor<P::Elem>) -> P {
         let mut factors = self.factors.iter();
         self.params.map(|_, x| factors.next().map_or_else(|| x.clone(), |own| f(x, own)))
     }
 
     /// All gradients: a model whose tensors have a leading axis of examples.
     pub fn gradients(&self) -> P {
-        self.from_each(|x, own| dense(own, self.batch, x.count()).reshape(&[&[self.batch], x.shape()].concat()))
+        self.each_tensor(|x, own| dense(own, self.batch, x.count()).reshape(&[&[self.batch], x.shape()].concat()))
     }
 
     /// `Σ_b w_b g_b` for weights `[batch]`. Panics for another number of weights.
@@ -300,12 +306,12 @@ impl<P: Params> ExampleGrads<P> {
     pub fn weighted_sum(&self, weights: &[P::Elem]) -> P {
         assert!(weights.len() == self.batch, "weighted_sum: {} weights for {} examples", weights.len(), self.batch);
         let weights = Tensor::vector(weights);
-        self.from_each(|x, own| weights.matmul(&dense(own, self.batch, x.count())).reshape(x.shape()))
+        self.each_tensor(|x, own| weights.matmul(&dense(own, self.batch, x.count())).reshape(x.shape()))
     }
 
     /// `Σ_b g_b²` element by element: the diagonal Fisher information before division by the number of examples.
     pub fn sum_of_squares(&self) -> P {
-        self.from_each(|x, own| match own {
+        self.each_tensor(|x, own| match own {
             [Factor::Outer { rows, columns }] if rows.shape()[0] == self.batch => rows.square().t().matmul(&columns.square()),
             _ => self.sum_of_squared_rows(x, own),
         })
@@ -329,7 +335,9 @@ impl<P: Params> ExampleGrads<P> {
         for (x, own) in self.params.leaves().into_iter().zip(&self.factors) {
             gram = gram
                 + match &own[..] {
-                    [Factor::Outer { rows, columns }] if rows.shape()[0] == self.batch => rows.matmul(&rows.t()) * columns.matmul(&columns.t()),
+                    [Factor::Outer { rows, columns }] if rows.shape()[0] == self.batch => {
+                        rows.matmul(&rows.t()) * columns.matmul(&columns.t())
+                    }
                     _ => {
                         let all = dense(own, self.batch, x.count());
                         all.matmul(&all.t())
@@ -345,7 +353,9 @@ impl<P: Params> ExampleGrads<P> {
         for (x, own) in self.params.leaves().into_iter().zip(&self.factors) {
             norms = norms
                 + match &own[..] {
-                    [Factor::Outer { rows, columns }] if rows.shape()[0] == self.batch => rows.square().sum_axis(1) * columns.square().sum_axis(1),
+                    [Factor::Outer { rows, columns }] if rows.shape()[0] == self.batch => {
+                        rows.square().sum_axis(1) * columns.square().sum_axis(1)
+                    }
                     _ => dense(own, self.batch, x.count()).square().sum_axis(1),
                 };
         }

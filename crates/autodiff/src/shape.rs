@@ -42,10 +42,10 @@ impl Shape {
     pub fn broadcast(&self, other: &Shape) -> Option<Shape> {
         let rank = self.len().max(other.len());
         let mut sizes = [0; MAX_RANK];
-        for axis in 0..rank {
+        for (axis, size) in sizes.iter_mut().enumerate().take(rank) {
             let a = self.size_from_end(rank - 1 - axis);
             let b = other.size_from_end(rank - 1 - axis);
-            sizes[axis] = match (a, b) {
+            *size = match (a, b) {
                 (a, b) if a == b => a,
                 (1, b) => b,
                 (a, 1) => a,

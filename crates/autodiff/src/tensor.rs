@@ -31,7 +31,7 @@ impl<T: Scalar> Tensor<T> {
     pub fn from_vec(values: Vec<T>, shape: &[usize]) -> Result<Self, TensorError> {
         let shape = Shape::new(shape)?;
         if shape.count() != values.len() {
-            return Err(TensorError::Count { shape, found: values.len() });
+            return Err(TensorError::Count { shape: shape.to_vec(), found: values.len() });
         }
         Ok(Self::raw(values, shape))
     }

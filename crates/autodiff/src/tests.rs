@@ -192,7 +192,10 @@ fn per_example_refuses_what_it_cannot_do() {
         let y = x.matmul(w);
         (&y - &y.mean_keep(0)).sum_axis(1)
     };
-    assert_eq!(per_example(normed, &w, &x).err(), Some(PerExampleError::MixesExamples { operation: "sum" }));
+    // Seen from the losses, the subtraction is what spreads one value over all examples.
+    assert_eq!(per_example(normed, &w, &x).err(), Some(PerExampleError::MixesExamples { operation: "sub" }));
+    let softmax_over_examples = |w: &T64, x: &T64| x.matmul(w).t().softmax().t().sum_axis(1);
+    assert_eq!(per_example(softmax_over_examples, &w, &x).err(), Some(PerExampleError::MixesExamples { operation: "permute" }));
     let scalar = per_example(|w: &T64, x: &T64| x.matmul(w).sum(), &w, &x);
     assert_eq!(scalar.err(), Some(PerExampleError::NotOneLossEach { found: vec![], batch: 4 }));
     let captured = per_example(|w: &T64, _: &T64| x.matmul(w).sum_axis(1), &w, &x);

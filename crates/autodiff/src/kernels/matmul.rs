@@ -32,7 +32,14 @@ pub(crate) type GemmFn<T> = unsafe fn(
 );
 
 /// `out[m, n] = op(a) op(b)`, where each operand is a row-major slice and whether it is stored transposed.
-pub(crate) fn with_gemm<T: Scalar>(gemm: GemmFn<T>, [m, n, k]: [usize; 3], a: (&[T], bool), b: (&[T], bool), out: &mut [T], threads: usize) {
+pub(crate) fn with_gemm<T: Scalar>(
+    gemm: GemmFn<T>,
+    [m, n, k]: [usize; 3],
+    a: (&[T], bool),
+    b: (&[T], bool),
+    out: &mut [T],
+    threads: usize,
+) {
     assert!(a.0.len() == m * k && b.0.len() == k * n && out.len() == m * n);
     if m == 0 || n == 0 {
         return;

@@ -120,7 +120,11 @@ impl<T: Scalar> Tensor<T> {
     #[track_caller]
     fn binary(mut self, mut other: Self, kind: Kind) -> Result<Self, TensorError> {
         let shapes = [*self.shape_ref(), *other.shape_ref()];
-        let out = shapes[0].broadcast(&shapes[1]).ok_or(TensorError::Mismatch { operation: kind.name(), left: shapes[0], right: shapes[1] })?;
+        let out = shapes[0].broadcast(&shapes[1]).ok_or(TensorError::Mismatch {
+            operation: kind.name(),
+            left: shapes[0].to_vec(),
+            right: shapes[1].to_vec(),
+        })?;
         let parents = [self.node().cloned(), other.node().cloned(), None];
         let keep = |i: usize| match kind {
             Kind::Add | Kind::Sub => false,

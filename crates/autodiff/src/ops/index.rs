@@ -37,7 +37,7 @@ impl<T: Scalar> Rule<T> for Scatter {
         cx.add(0, g.select(self.axis, &self.indices));
     }
     fn keeps_examples(&self, _: usize, batch: usize) -> bool {
-        self.leading % batch == 0
+        self.leading.is_multiple_of(batch)
     }
 }
 

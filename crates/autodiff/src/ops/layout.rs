@@ -17,7 +17,7 @@ impl<T: Scalar> Rule<T> for Reshape {
         cx.add(0, g.reshape(&self.input));
     }
     fn keeps_examples(&self, _: usize, batch: usize) -> bool {
-        self.input.count() % batch == 0
+        self.input.count().is_multiple_of(batch)
     }
 }
 
@@ -38,7 +38,7 @@ impl<T: Scalar> Rule<T> for Permute {
         cx.add(0, g.permute(&inverse));
     }
     fn keeps_examples(&self, _: usize, batch: usize) -> bool {
-        self.axes.first() == Some(&0) && self.leading % batch == 0
+        self.axes.first() == Some(&0) && self.leading.is_multiple_of(batch)
     }
 }
 
@@ -101,7 +101,7 @@ impl<T: Scalar> Rule<T> for Concat {
         }
     }
     fn keeps_examples(&self, _: usize, batch: usize) -> bool {
-        self.leading % batch == 0
+        self.leading.is_multiple_of(batch)
     }
 }
 

@@ -27,7 +27,7 @@ impl<T: Scalar> Rule<T> for Product<T> {
         }
     }
     fn keeps_examples(&self, parent: usize, batch: usize) -> bool {
-        parent == 0 && !self.transposed[0] && self.a.shape()[0] % batch == 0
+        parent == 0 && !self.transposed[0] && self.a.shape()[0].is_multiple_of(batch)
     }
     fn example_factor(&self, parent: usize, g: &Tensor<T>) -> Option<Factor<T>> {
         if parent != 1 || self.transposed[0] {
@@ -61,7 +61,7 @@ impl<T: Scalar> Rule<T> for BatchedProduct<T> {
         }
     }
     fn keeps_examples(&self, _: usize, batch: usize) -> bool {
-        self.a.shape()[0] % batch == 0
+        self.a.shape()[0].is_multiple_of(batch)
     }
 }
 
@@ -80,7 +80,11 @@ impl<T: Scalar> Tensor<T> {
         let mut values = vec![T::ZERO; m * n];
         T::gemm([m, n, k], self.as_slice(), ta, other.as_slice(), tb, &mut values, rayon::current_num_threads());
         let y = Tensor::raw(values, crate::tensor::checked(&[m, n]));
-        y.record([self.node().cloned(), other.node().cloned(), None], || Product { a: self.clone(), b: other.clone(), transposed: [ta, tb] })
+        y.record([self.node().cloned(), other.node().cloned(), None], || Product {
+            a: self.clone(),
+            b: other.clone(),
+            transposed: [ta, tb],
+        })
     }
 
     #[track_caller]
@@ -104,7 +108,11 @@ impl<T: Scalar> Tensor<T> {
             }
         }
         let y = Tensor::raw(values, shape);
-        y.record([self.node().cloned(), other.node().cloned(), None], || BatchedProduct { a: self.clone(), b: other.clone(), transposed: [ta, tb] })
+        y.record([self.node().cloned(), other.node().cloned(), None], || BatchedProduct {
+            a: self.clone(),
+            b: other.clone(),
+            transposed: [ta, tb],
+        })
     }
 
     /// The matrix product over the last two axes, leading axes broadcast; a vector on either side is a row or a column.
@@ -122,7 +130,7 @@ impl<T: Scalar> Tensor<T> {
     /// [`TensorError::Mismatch`].
     #[track_caller]
     pub fn try_matmul(&self, other: &Self) -> Result<Self, TensorError> {
-        let mismatch = || TensorError::Mismatch { operation: "matmul", left: *self.shape_ref(), right: *other.shape_ref() };
+        let mismatch = || TensorError::Mismatch { operation: "matmul", left: self.shape().to_vec(), right: other.shape().to_vec() };
         let (a, b) = (self.shape(), other.shape());
         match (a.len(), b.len()) {
             (0, _) | (_, 0) => Err(mismatch()),

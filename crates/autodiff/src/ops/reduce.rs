@@ -21,7 +21,7 @@ impl<T: Scalar> Rule<T> for SumMiddle {
         cx.add(0, wide.reshape(&self.input));
     }
     fn keeps_examples(&self, _: usize, batch: usize) -> bool {
-        self.sizes[0] % batch == 0 && self.output.count() > 0
+        self.sizes[0].is_multiple_of(batch) && self.output.count() > 0
     }
 }
 
@@ -39,7 +39,9 @@ impl<T: Scalar> Rule<T> for Broadcast {
         cx.add(0, g.sum_to(&self.input));
     }
     fn keeps_examples(&self, _: usize, batch: usize) -> bool {
-        self.input.len() == self.output.len() && self.input.first() == self.output.first() && self.input.first().is_some_and(|n| n % batch == 0)
+        self.input.len() == self.output.len()
+            && self.input.first() == self.output.first()
+            && self.input.first().is_some_and(|n| n % batch == 0)
     }
 }
 

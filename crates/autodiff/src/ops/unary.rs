@@ -148,7 +148,15 @@ impl<T: Scalar> Tensor<T> {
     /// -1, 0 or 1; a constant to every derivative.
     #[track_caller]
     pub fn sign(&self) -> Self {
-        self.constant_map(|x| if x > T::ZERO { T::ONE } else if x < T::ZERO { -T::ONE } else { T::ZERO })
+        self.constant_map(|x| {
+            if x > T::ZERO {
+                T::ONE
+            } else if x < T::ZERO {
+                -T::ONE
+            } else {
+                T::ZERO
+            }
+        })
     }
 
     /// 1 where the element is greater than `threshold`, else 0; a constant to every derivative.
