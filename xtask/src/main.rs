@@ -1,41 +1,93 @@
-//! The developer's commands: `cargo xtask <command>`. One file per command; shells out to cargo.
+//! The developer's commands, `cargo xtask …`: one file per command, everything done by calling cargo.
 
+mod arrows;
+mod bench;
+mod cargo;
+mod data;
+mod docs;
+mod gradus;
 mod test;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 const HELP: &str = "\
-Usage: cargo xtask <command>
+The developer's commands of Gradus. Everything is built by cargo; nothing needs installing first.
+
+Usage: cargo xtask COMMAND [OPTIONS]
 
 Commands:
-  test    Check everything: formatting, lints, tests, documentation
-          --properties     run the property tests alone, with many more cases
-          --cases N        cases for each property (default 1000)
-          -p, --package P  only this crate
-  help    Show this text
+  reproduce  Run the papers' experiments and write a report (same as `gradus reproduce`)
+  list       List the systems, or one system's claims and options (same as `gradus list`)
+  test       Check everything: format, lints, tests, documentation, crate arrows, smoke runs
+  bench      Run the benchmarks, alone or beside PyTorch and JAX
+  docs       Check and build the book and the API documentation
+  data       List the real data sets that --data accepts, or check downloaded files
+
+`cargo xtask COMMAND --help` tells more. First thing to try: cargo xtask reproduce fisher-merging
+
+Exit status: 0 done; 1 a check failed; 2 wrong use. `reproduce` and `list` pass on that of `gradus`.
 ";
 
+/// Why a command did not end well.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The command line was wrong: exit status 2.
+    Usage(String),
+    /// The work was done and the answer is no, or it could not be done: exit status 1.
+    Failed(String),
+    /// A program that was run has told why already; its exit status is passed on.
+    Status(u8),
+}
+
+impl From<lexopt::Error> for Failure {
+    fn from(error: lexopt::Error) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
 fn main() -> ExitCode {
-    match run(lexopt::Parser::from_env()) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error}\n\n{HELP}");
+    match run(std::env::args_os().skip(1).collect()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(message)) => {
+            eprintln!("error: {message} (see `cargo xtask --help`)");
             ExitCode::from(2)
         }
+        Err(Failure::Failed(message)) => {
+            eprintln!("error: {message}");
+            ExitCode::from(1)
+        }
+        Err(Failure::Status(status)) => ExitCode::from(status),
     }
 }
 
-fn run(mut arguments: lexopt::Parser) -> Result<ExitCode, lexopt::Error> {
-    use lexopt::Arg::{Long, Short, Value};
-    match arguments.next()? {
-        Some(Value(command)) if command == "test" => test::run(test::Options::parse(arguments)?),
-        Some(Value(command)) if command == "help" => Ok(help()),
-        Some(Long("help") | Short('h')) | None => Ok(help()),
-        Some(other) => Err(other.unexpected()),
+fn run(mut arguments: Vec<OsString>) -> Result<(), Failure> {
+    if arguments.is_empty() {
+        print!("{HELP}");
+        return Err(Failure::Usage("a command is missing".into()));
+    }
+    let command = arguments.remove(0);
+    match command.to_string_lossy().as_ref() {
+        "test" => test::run(arguments),
+        "reproduce" | "list" => gradus::run(&command, arguments),
+        "bench" => bench::run(arguments),
+        "docs" => docs::run(arguments),
+        "data" => data::run(arguments),
+        "-h" | "--help" | "help" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        other => Err(Failure::Usage(format!("no such command: {other}"))),
     }
 }
 
-fn help() -> ExitCode {
-    print!("{HELP}");
-    ExitCode::SUCCESS
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_and_missing_commands_are_wrong_use() {
+        assert!(matches!(run(vec![]), Err(Failure::Usage(_))));
+        assert!(matches!(run(vec!["tset".into()]), Err(Failure::Usage(m)) if m.contains("tset")));
+    }
 }

@@ -1,0 +1,73 @@
+//! `cargo xtask bench`: our benchmarks, alone or alternating with the peers.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use lexopt::prelude::*;
+
+use crate::{Failure, cargo};
+
+const HELP: &str = "\
+Builds the benchmarks optimised and runs them; the figures go to target/bench.
+
+Usage: cargo xtask bench [--peers] [-- ARGUMENTS…]
+
+Options:
+  --peers     Alternate with the Python peers of benches/peers/requirements.txt, installed
+              on first use into target/bench/venv (needs python3 and a network)
+  -h, --help  This text
+What follows `--` goes to the benchmark program.
+";
+
+/// Runs the command.
+pub(crate) fn run(arguments: Vec<OsString>) -> Result<(), Failure> {
+    let mut parser = lexopt::Parser::from_args(arguments);
+    let (mut peers, mut passed_on) = (false, Vec::new());
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("peers") => peers = true,
+            Short('h') | Long("help") => {
+                print!("{HELP}");
+                return Ok(());
+            }
+            Value(value) => passed_on.push(value),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let mut bench = cargo::command(&["run", "--release", "--quiet", "--package", "gradus-benches", "--"]);
+    if peers {
+        bench.arg("--python").arg(python()?);
+    }
+    match cargo::status(bench.args(passed_on))? {
+        0 => Ok(()),
+        status => Err(Failure::Status(status)),
+    }
+}
+
+/// The peers' Python, made on first use.
+fn python() -> Result<PathBuf, Failure> {
+    let root = cargo::root();
+    let folder = root.join("target/bench/venv");
+    let python = folder.join("bin/python");
+    // Written last, so that an installation that was interrupted is done again.
+    let done = folder.join("installed");
+    if !done.exists() {
+        let requirements = root.join("benches/peers/requirements.txt");
+        must(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+        must(Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r"]).arg(requirements))?;
+        mark(&done)?;
+    }
+    Ok(python)
+}
+
+fn must(command: &mut Command) -> Result<(), Failure> {
+    match cargo::status(command)? {
+        0 => Ok(()),
+        _ => Err(Failure::Failed(format!("{command:?} failed"))),
+    }
+}
+
+fn mark(file: &Path) -> Result<(), Failure> {
+    std::fs::write(file, "").map_err(|error| Failure::Failed(format!("{}: {error}", file.display())))
+}

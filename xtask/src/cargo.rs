@@ -1,0 +1,56 @@
+//! Running cargo from the workspace root.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::Failure;
+
+/// The root folder of the workspace.
+pub(crate) fn root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest).to_path_buf()
+}
+
+/// `cargo ARGUMENTS…`, to be run in the workspace root.
+pub(crate) fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments).current_dir(root());
+    command
+}
+
+/// Runs to the end with the terminal's own input and output; the exit status.
+pub(crate) fn status(command: &mut Command) -> Result<u8, Failure> {
+    let status = command.status().map_err(|error| cannot_run(command, &error))?;
+    // A program that was ended by a signal has no status; 130 is what shells report for Ctrl-C.
+    Ok(status.code().map_or(130, |code| u8::try_from(code).unwrap_or(1)))
+}
+
+/// Runs to the end and returns standard output; an error when it fails.
+pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
+    let output = command.stderr(Stdio::inherit()).output().map_err(|error| cannot_run(command, &error))?;
+    if !output.status.success() {
+        return Err(Failure::Failed(format!("{command:?} failed")));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Runs to the end, prints standard output as it comes, and returns it with whether the run succeeded.
+pub(crate) fn tee(command: &mut Command) -> Result<(bool, String), Failure> {
+    let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| cannot_run(command, &error))?;
+    let mut seen = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line);
+            println!("{line}");
+            seen.push_str(&line);
+            seen.push('\n');
+        }
+    }
+    let status = child.wait().map_err(|error| cannot_run(command, &error))?;
+    Ok((status.success(), seen))
+}
+
+fn cannot_run(command: &Command, error: &std::io::Error) -> Failure {
+    Failure::Failed(format!("cannot run {}: {error}", command.get_program().to_string_lossy()))
+}

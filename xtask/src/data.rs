@@ -1,0 +1,196 @@
+//! `cargo xtask data`: which real data sets `--data` accepts, and whether files are the pinned ones.
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use lexopt::prelude::*;
+use sha2::{Digest, Sha256};
+
+use crate::Failure;
+
+const HELP: &str = "\
+Lists the real data sets that `--data DIR` accepts: origin, licence, files, SHA-256.
+No experiment needs them: the default data is embedded or generated.
+
+Usage: cargo xtask data
+       cargo xtask data --check DIR
+
+Options:
+  --check DIR  Compare the files in DIR and one level below with the pinned checksums
+  -h, --help   This text
+";
+
+struct Set {
+    name: &'static str,
+    about: &'static str,
+    origin: &'static str,
+    licence: &'static str,
+    files: &'static [Pinned],
+}
+
+/// A file and the SHA-256 of its content, decompressed where the name ends in `.gz`: the same data is
+/// found compressed in several ways.
+struct Pinned {
+    name: &'static str,
+    sha256: &'static str,
+}
+
+const SETS: &[Set] = &[
+    Set {
+        name: "digits",
+        about: "1,797 handwritten digits of 8x8 pixels; the same rows are embedded and are the default",
+        origin: "optdigits.tes of the UCI set below, without comment lines, doi 10.24432/C50P49",
+        licence: "CC BY 4.0, E. Alpaydin, C. Kaynak",
+        files: &[Pinned { name: "optdigits.tes.csv", sha256: "6ebb3d2fee246a4e99363262ddf8a00a3c41bee6014c373ed9d9216ba7f651b8" }],
+    },
+    Set {
+        name: "optdigits",
+        about: "5,620 handwritten digits of 8x8 pixels; the stock UCI files, with all 3,823 training rows in .tra, load too",
+        origin: "UCI Machine Learning Repository, Optical Recognition of Handwritten Digits, doi 10.24432/C50P49",
+        licence: "CC BY 4.0, E. Alpaydin, C. Kaynak",
+        files: &[
+            Pinned { name: "optdigits.tra", sha256: "a6d20dd0016ea85e8e207860d7b59411b07ddd18981ab250fa0ce37525570ab7" },
+            Pinned { name: "optdigits.hol", sha256: "4e93dfa93f501c29e4b6e1db417db68be20a7acafd85e52939e04369ecde386a" },
+            Pinned { name: "optdigits.tes", sha256: "94d7b3c067125a5f6a6d51cf1dc8e95de7d731e41c7f1e714897330242949464" },
+        ],
+    },
+    Set {
+        name: "mnist-t10k",
+        about: "the 10,000 test images of MNIST, 28x28 pixels",
+        origin: "the MNIST database of handwritten digits (Y. LeCun, C. Cortes, C. J. C. Burges)",
+        licence: "CC BY-SA 3.0",
+        files: &[
+            Pinned { name: "t10k-images-idx3-ubyte.gz", sha256: "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7" },
+            Pinned { name: "t10k-labels-idx1-ubyte.gz", sha256: "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2" },
+        ],
+    },
+];
+
+/// Runs the command.
+pub(crate) fn run(arguments: Vec<OsString>) -> Result<(), Failure> {
+    let mut parser = lexopt::Parser::from_args(arguments);
+    let mut folder = None;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("check") => folder = Some(PathBuf::from(parser.value()?)),
+            Short('h') | Long("help") => {
+                print!("{HELP}");
+                return Ok(());
+            }
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    match folder {
+        Some(folder) => check(&folder),
+        None => {
+            print_sets();
+            Ok(())
+        }
+    }
+}
+
+fn print_sets() {
+    for set in SETS {
+        println!("{}: {}\n  from     {}\n  licence  {}", set.name, set.about, set.origin, set.licence);
+        for file in set.files {
+            let what = if file.name.ends_with(".gz") { "  (of the uncompressed bytes)" } else { "" };
+            println!("  {:<26} {}{what}", file.name, file.sha256);
+        }
+    }
+}
+
+fn check(folder: &Path) -> Result<(), Failure> {
+    let files = files(folder)?;
+    let (mut found, mut wrong) = (0, 0);
+    for set in SETS {
+        for pinned in set.files {
+            for file in files.iter().filter(|file| file.file_name().is_some_and(|name| name == pinned.name)) {
+                found += 1;
+                let same = sha256(file)? == pinned.sha256;
+                wrong += usize::from(!same);
+                let verdict = if same { "ok       " } else { "DIFFERENT" };
+                println!("{verdict} {} ({})", file.display(), set.name);
+            }
+        }
+    }
+    match (found, wrong) {
+        (0, _) => Err(Failure::Failed(format!("{}: no file of a known data set, here or one level below", folder.display()))),
+        (_, 0) => Ok(()),
+        _ => Err(Failure::Failed(format!("{wrong} of {found} files differ from the pinned content"))),
+    }
+}
+
+/// The files of a folder and of the folders in it, sorted.
+fn files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let mut files = Vec::new();
+    for path in entries(folder)? {
+        if path.is_dir() {
+            files.extend(entries(&path)?.into_iter().filter(|inner| inner.is_file()));
+        } else {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let listing = std::fs::read_dir(folder).map_err(|error| failed(folder, &error))?;
+    Ok(listing.flatten().map(|entry| entry.path()).collect())
+}
+
+fn sha256(file: &Path) -> Result<String, Failure> {
+    let mut bytes = std::fs::read(file).map_err(|error| failed(file, &error))?;
+    if file.extension().is_some_and(|extension| extension == "gz") {
+        let mut plain = Vec::new();
+        flate2::read::MultiGzDecoder::new(bytes.as_slice()).read_to_end(&mut plain).map_err(|error| failed(file, &error))?;
+        bytes = plain;
+    }
+    Ok(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::Failed(format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("gradus-xtask-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("inner")).unwrap();
+        folder
+    }
+
+    #[test]
+    fn sha256_of_the_standards_example() {
+        let folder = scratch("hash");
+        let file = folder.join("abc");
+        std::fs::write(&file, "abc").unwrap();
+        let digest = sha256(&file).unwrap();
+        std::fs::remove_dir_all(folder).unwrap();
+        assert_eq!(digest, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+
+    #[test]
+    fn changed_truncated_and_missing_files_fail() {
+        let folder = scratch("check");
+        assert!(matches!(check(&folder), Err(Failure::Failed(m)) if m.contains("no file")));
+        std::fs::write(folder.join("inner/optdigits.tes"), "1,2,3\n").unwrap();
+        assert!(matches!(check(&folder), Err(Failure::Failed(m)) if m.contains("1 of 1")));
+        std::fs::write(folder.join("t10k-labels-idx1-ubyte.gz"), [0x1f, 0x8b]).unwrap();
+        assert!(matches!(check(&folder), Err(Failure::Failed(m)) if m.contains("t10k-labels")));
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(matches!(check(&folder), Err(Failure::Failed(_))));
+    }
+
+    #[test]
+    fn real_files_match_their_pins() {
+        match std::env::var_os("GRADUS_DATA") {
+            Some(folder) => check(Path::new(&folder)).unwrap(),
+            None => println!("skipped: GRADUS_DATA"),
+        }
+    }
+}
