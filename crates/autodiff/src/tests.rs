@@ -213,12 +213,18 @@ fn ties_share_the_gradient_of_a_maximum() {
 mod properties {
     use super::*;
 
+    /// Two dozen cases, each of many operations, unless `PROPTEST_CASES` asks for another number.
+    fn config() -> ProptestConfig {
+        let config = ProptestConfig::default();
+        if std::env::var_os("PROPTEST_CASES").is_some() { config } else { ProptestConfig { cases: 24, ..config } }
+    }
+
     fn shape() -> impl Strategy<Value = Vec<usize>> {
         prop::collection::vec(0usize..4, 1..4)
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+        #![proptest_config(config())]
 
         #[test]
         fn pointwise_functions(shape in shape(), seed in 0u64..1000) {
