@@ -57,20 +57,25 @@ pub(crate) fn missing_pages() -> Result<Vec<String>, Failure> {
     let folder = cargo::root().join("docs/src");
     let summary =
         std::fs::read_to_string(folder.join("SUMMARY.md")).map_err(|error| Failure::Failed(format!("docs/src/SUMMARY.md: {error}")))?;
-    let list = cargo::output(&mut cargo::command(&["run", "--quiet", "--package", "gradus-cli", "--", "list", "--json"]))?;
     let pages = pages(&summary);
     let mut missing: Vec<String> = pages
         .iter()
         .filter(|page| !folder.join(page).is_file())
         .map(|page| format!("SUMMARY.md names {page}, which does not exist"))
         .collect();
-    for slug in slugs(&list) {
+    for slug in systems()? {
         let page = format!("systems/{slug}.md");
         if !pages.contains(&page.as_str()) {
             missing.push(format!("the system {slug} has no page {page} in SUMMARY.md"));
         }
     }
     Ok(missing)
+}
+
+/// The slugs of the systems that `gradus` knows.
+pub(crate) fn systems() -> Result<Vec<String>, Failure> {
+    let list = cargo::output(&mut cargo::command(&["run", "--quiet", "--package", "gradus-cli", "--", "list", "--json"]))?;
+    Ok(slugs(&list).into_iter().map(String::from).collect())
 }
 
 /// The link targets of the summary.
