@@ -26,18 +26,23 @@ fn allowed(name: &str) -> Option<Vec<&'static str>> {
 
 /// Every arrow of the workspace that the map does not have, as sentences.
 pub(crate) fn violations() -> Result<Vec<String>, Failure> {
-    let tree = cargo::output(&mut cargo::command(&[
+    Ok(check(&workspace_tree()?))
+}
+
+fn workspace_tree() -> Result<String, Failure> {
+    cargo::output(&mut cargo::command(&[
         "tree",
         "--workspace",
         "--all-features",
+        // Otherwise a crate whose dependencies were shown under another is listed without them.
+        "--no-dedupe",
         "--edges",
         "normal,dev,build",
         "--depth",
         "1",
         "--prefix",
         "depth",
-    ]))?;
-    Ok(check(&tree))
+    ]))
 }
 
 /// `tree` is the output of `cargo tree --depth 1 --prefix depth`: `0user v…` and, below it, `1used v…`.
@@ -88,6 +93,14 @@ mod tests {
     #[test]
     fn a_crate_without_a_place_is_named() {
         assert!(check("0gradus-quantum v0.1.0\n1rand v0.10.0\n")[0].contains("quantum has no place"));
+    }
+
+    #[test]
+    fn every_arrow_of_this_workspace_is_seen() {
+        let tree = workspace_tree().unwrap();
+        let models = tree.split("\n0gradus-models ").nth(1).unwrap();
+        let below = models.split("\n0").next().unwrap();
+        assert!(below.contains("\n1gradus-optimizers "), "{below}");
     }
 
     #[test]

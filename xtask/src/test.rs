@@ -56,7 +56,11 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Result<(), Failure> {
             };
             command.arg("properties").env("PROPTEST_CASES", cases.to_string());
             let (good, seen) = cargo::tee(&mut command)?;
-            finish(tests_count(good, &seen))
+            let count = tests_count(good, &seen);
+            if count == Count::default() {
+                return Err(Failure::Failed("no property test ran: they live in modules called `properties`".into()));
+            }
+            finish(count)
         }
         Request::Everything => everything(),
     }
