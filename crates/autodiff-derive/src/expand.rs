@@ -4,8 +4,8 @@ use syn::ext::IdentExt;
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{
-    Attribute, Data, DeriveInput, Error, Fields, GenericArgument, GenericParam, Generics, Index,
-    LitStr, Member, PathArguments, Token, Type, TypeParamBound, WherePredicate,
+    Attribute, Data, DeriveInput, Error, Fields, GenericArgument, GenericParam, Generics, Index, LitStr, Member, PathArguments, Token,
+    Type, TypeParamBound, WherePredicate,
 };
 
 /// One field of the struct: where it is, its type, and how its leaves are visited.
@@ -35,18 +35,9 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
     };
     let name = &input.ident;
     let (impl_generics, type_generics, where_clause) = input.generics.split_for_impl();
-    let own = where_clause
-        .iter()
-        .flat_map(|clause| &clause.predicates)
-        .cloned();
-    let predicates: Vec<WherePredicate> = own
-        .chain(bounds(name, &input.generics, &fields, &elem))
-        .collect();
-    let where_clause = if predicates.is_empty() {
-        quote!()
-    } else {
-        quote!(where #(#predicates),*)
-    };
+    let own = where_clause.iter().flat_map(|clause| &clause.predicates).cloned();
+    let predicates: Vec<WherePredicate> = own.chain(bounds(name, &input.generics, &fields, &elem)).collect();
+    let where_clause = if predicates.is_empty() { quote!() } else { quote!(where #(#predicates),*) };
     let visits = fields.iter().filter_map(visit);
     let rebuilds = fields.iter().map(rebuild);
     Ok(quote! {
@@ -81,8 +72,7 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
 
 fn visit(field: &Field<'_>) -> Option<TokenStream> {
     let Field { member, ty, role } = field;
-    let visit =
-        quote_spanned!(ty.span()=> ::gradus_autodiff::Params::for_each(&self.#member, path, f));
+    let visit = quote_spanned!(ty.span()=> ::gradus_autodiff::Params::for_each(&self.#member, path, f));
     match role {
         Role::Child(name) => Some(quote!(path.child(#name, |path| #visit);)),
         Role::Buffer(name) => Some(quote!(path.buffer(#name, |path| #visit);)),
@@ -93,8 +83,7 @@ fn visit(field: &Field<'_>) -> Option<TokenStream> {
 
 fn rebuild(field: &Field<'_>) -> TokenStream {
     let Field { member, ty, role } = field;
-    let rebuild =
-        quote_spanned!(ty.span()=> ::gradus_autodiff::Params::rebuild(&self.#member, path, f));
+    let rebuild = quote_spanned!(ty.span()=> ::gradus_autodiff::Params::rebuild(&self.#member, path, f));
     match role {
         Role::Child(name) => quote!(#member: path.child(#name, |path| #rebuild)),
         Role::Buffer(name) => quote!(#member: path.buffer(#name, |path| #rebuild)),
@@ -106,16 +95,8 @@ fn rebuild(field: &Field<'_>) -> TokenStream {
 }
 
 /// What the types of the fields must satisfy where they depend on type parameters.
-fn bounds(
-    name: &Ident,
-    generics: &Generics,
-    fields: &[Field<'_>],
-    elem: &TokenStream,
-) -> Vec<WherePredicate> {
-    let parameters: Vec<&Ident> = generics
-        .type_params()
-        .map(|parameter| &parameter.ident)
-        .collect();
+fn bounds(name: &Ident, generics: &Generics, fields: &[Field<'_>], elem: &TokenStream) -> Vec<WherePredicate> {
+    let parameters: Vec<&Ident> = generics.type_params().map(|parameter| &parameter.ident).collect();
     let generic = fields.iter().filter(|field| {
         let mentions = |ident: &Ident| parameters.contains(&ident);
         // A bound on a type that contains the struct itself would need itself to be proved.
@@ -143,14 +124,11 @@ fn elem_of(ty: &Type) -> TokenStream {
 }
 
 fn any_ident(tokens: impl ToTokens, matches: &dyn Fn(&Ident) -> bool) -> bool {
-    tokens
-        .into_token_stream()
-        .into_iter()
-        .any(|token| match token {
-            TokenTree::Ident(ident) => matches(&ident),
-            TokenTree::Group(group) => any_ident(group.stream(), matches),
-            _ => false,
-        })
+    tokens.into_token_stream().into_iter().any(|token| match token {
+        TokenTree::Ident(ident) => matches(&ident),
+        TokenTree::Group(group) => any_ident(group.stream(), matches),
+        _ => false,
+    })
 }
 
 /// The element type where the struct does not say it.
@@ -161,10 +139,7 @@ fn infer_elem(generics: &Generics, fields: &[Field<'_>]) -> TokenStream {
     if let Some(parameter) = scalar_parameter(generics) {
         return parameter.into_token_stream();
     }
-    let mut holding = fields
-        .iter()
-        .filter(|field| !matches!(field.role, Role::Skip))
-        .map(|field| field.ty);
+    let mut holding = fields.iter().filter(|field| !matches!(field.role, Role::Skip)).map(|field| field.ty);
     if let Some(elem) = holding.clone().find_map(tensor_elem) {
         return elem;
     }
@@ -175,19 +150,12 @@ fn infer_elem(generics: &Generics, fields: &[Field<'_>]) -> TokenStream {
 fn scalar_parameter(generics: &Generics) -> Option<&Ident> {
     let is_scalar = |bounds: &Punctuated<TypeParamBound, Token![+]>| {
         bounds.iter().any(|bound| match bound {
-            TypeParamBound::Trait(bound) => bound
-                .path
-                .segments
-                .last()
-                .is_some_and(|segment| segment.ident == "Scalar"),
+            TypeParamBound::Trait(bound) => bound.path.segments.last().is_some_and(|segment| segment.ident == "Scalar"),
             _ => false,
         })
     };
     let bounded_below = |ident: &Ident| {
-        let predicates = generics
-            .where_clause
-            .iter()
-            .flat_map(|clause| &clause.predicates);
+        let predicates = generics.where_clause.iter().flat_map(|clause| &clause.predicates);
         predicates.into_iter().any(|predicate| match predicate {
             WherePredicate::Type(predicate) => match &predicate.bounded_ty {
                 Type::Path(ty) => ty.path.is_ident(ident) && is_scalar(&predicate.bounds),
@@ -196,17 +164,10 @@ fn scalar_parameter(generics: &Generics) -> Option<&Ident> {
             _ => false,
         })
     };
-    let mut scalars = generics
-        .params
-        .iter()
-        .filter_map(|parameter| match parameter {
-            GenericParam::Type(parameter)
-                if is_scalar(&parameter.bounds) || bounded_below(&parameter.ident) =>
-            {
-                Some(&parameter.ident)
-            }
-            _ => None,
-        });
+    let mut scalars = generics.params.iter().filter_map(|parameter| match parameter {
+        GenericParam::Type(parameter) if is_scalar(&parameter.bounds) || bounded_below(&parameter.ident) => Some(&parameter.ident),
+        _ => None,
+    });
     let first = scalars.next()?;
     scalars.next().is_none().then_some(first)
 }
@@ -245,16 +206,10 @@ fn read_fields(input: &DeriveInput) -> syn::Result<Vec<Field<'_>>> {
     let data = match &input.data {
         Data::Struct(data) => data,
         Data::Enum(data) => {
-            return Err(Error::new(
-                data.enum_token.span,
-                "Params can be derived for structs, not for enums",
-            ));
+            return Err(Error::new(data.enum_token.span, "Params can be derived for structs, not for enums"));
         }
         Data::Union(data) => {
-            return Err(Error::new(
-                data.union_token.span,
-                "Params can be derived for structs, not for unions",
-            ));
+            return Err(Error::new(data.union_token.span, "Params can be derived for structs, not for unions"));
         }
     };
     let mut fields = Vec::new();
@@ -277,19 +232,12 @@ fn read_fields(input: &DeriveInput) -> syn::Result<Vec<Field<'_>>> {
             _ if fields.is_empty() => "it has no field",
             _ => "every field is skipped",
         };
-        return Err(Error::new(
-            input.ident.span(),
-            format!("Params needs at least one field that holds tensors, but {why}"),
-        ));
+        return Err(Error::new(input.ident.span(), format!("Params needs at least one field that holds tensors, but {why}")));
     }
     Ok(fields)
 }
 
-fn read_field<'a>(
-    position: usize,
-    field: &'a syn::Field,
-    before: &[Field<'_>],
-) -> syn::Result<Field<'a>> {
+fn read_field<'a>(position: usize, field: &'a syn::Field, before: &[Field<'_>]) -> syn::Result<Field<'a>> {
     let member = match &field.ident {
         Some(ident) => Member::Named(ident.clone()),
         None => Member::Unnamed(Index::from(position)),
@@ -299,10 +247,7 @@ fn read_field<'a>(
         Some(ident) => ident.unraw().to_string(),
         None => position.to_string(),
     };
-    let name = attributes
-        .rename
-        .as_ref()
-        .map_or_else(own_name, LitStr::value);
+    let name = attributes.rename.as_ref().map_or_else(own_name, LitStr::value);
     let role = match (attributes.skip, attributes.flatten, attributes.buffer) {
         (true, ..) => Role::Skip,
         (_, true, _) => Role::Flatten,
@@ -312,17 +257,10 @@ fn read_field<'a>(
     if let Some(name) = role.name()
         && before.iter().any(|field| field.role.name() == Some(name))
     {
-        let span = attributes
-            .rename
-            .as_ref()
-            .map_or(member.span(), LitStr::span);
+        let span = attributes.rename.as_ref().map_or(member.span(), LitStr::span);
         return Err(Error::new(span, format!("two fields are named {name:?}")));
     }
-    Ok(Field {
-        member,
-        ty: &field.ty,
-        role,
-    })
+    Ok(Field { member, ty: &field.ty, role })
 }
 
 impl Role {
@@ -345,10 +283,7 @@ struct FieldAttributes {
 impl FieldAttributes {
     fn read(attributes: &[Attribute]) -> syn::Result<Self> {
         let mut read = Self::default();
-        for attribute in attributes
-            .iter()
-            .filter(|attribute| attribute.path().is_ident("params"))
-        {
+        for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("params")) {
             attribute.parse_nested_meta(|meta| {
                 if meta.path.is_ident("skip") {
                     read.skip = true;
@@ -363,14 +298,10 @@ impl FieldAttributes {
                     }
                     read.rename = Some(name);
                 } else {
-                    return Err(meta.error(
-                        "unknown attribute of a field: expected `skip`, `buffer`, `flatten` or `rename = \"name\"`",
-                    ));
+                    return Err(meta.error("unknown attribute of a field: expected `skip`, `buffer`, `flatten` or `rename = \"name\"`"));
                 }
                 if read.contradicts() {
-                    return Err(meta.error(
-                        "`skip` and `flatten` exclude every other attribute: the field has no name of its own",
-                    ));
+                    return Err(meta.error("`skip` and `flatten` exclude every other attribute: the field has no name of its own"));
                 }
                 Ok(())
             })?;
@@ -387,10 +318,7 @@ impl FieldAttributes {
 /// `#[params(elem = …)]` of the struct.
 fn read_elem(attributes: &[Attribute]) -> syn::Result<Option<Type>> {
     let mut elem = None;
-    for attribute in attributes
-        .iter()
-        .filter(|attribute| attribute.path().is_ident("params"))
-    {
+    for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("params")) {
         attribute.parse_nested_meta(|meta| {
             if !meta.path.is_ident("elem") {
                 return Err(meta.error("unknown attribute of a struct: expected `elem = type`"));
@@ -416,11 +344,7 @@ mod tests {
     }
 
     fn expanded(input: DeriveInput) -> Expansion {
-        let text: String = expand(&input)
-            .unwrap()
-            .to_string()
-            .split_whitespace()
-            .collect();
+        let text: String = expand(&input).unwrap().to_string().split_whitespace().collect();
         let text = text.replace("::gradus_autodiff::", "");
         let between = |from: &str, to: &str| {
             let (_, rest) = text.split_once(from).unwrap();
@@ -435,12 +359,7 @@ mod tests {
     }
 
     fn message(input: DeriveInput) -> String {
-        expand(&input)
-            .unwrap_err()
-            .into_iter()
-            .map(|error| error.to_string())
-            .collect::<Vec<_>>()
-            .join("; ")
+        expand(&input).unwrap_err().into_iter().map(|error| error.to_string()).collect::<Vec<_>>().join("; ")
     }
 
     #[test]
@@ -448,10 +367,7 @@ mod tests {
         let expansion = expanded(parse_quote! {
             struct Linear<T: Scalar = f32> { weight: Tensor<T>, bias: Option<Tensor<T>> }
         });
-        assert_eq!(
-            expansion.header,
-            "<T:Scalar>ParamsforLinear<T>whereTensor<T>:Params<Elem=T>,Option<Tensor<T>>:Params<Elem=T>"
-        );
+        assert_eq!(expansion.header, "<T:Scalar>ParamsforLinear<T>whereTensor<T>:Params<Elem=T>,Option<Tensor<T>>:Params<Elem=T>");
         assert_eq!(expansion.elem, "T");
         assert_eq!(
             expansion.visits,
@@ -513,11 +429,7 @@ mod tests {
             "path.child(\"0\",|path|Params::for_each(&self.0,path,f));\
              path.child(\"2\",|path|Params::for_each(&self.2,path,f));"
         );
-        assert!(
-            expansion
-                .rebuilds
-                .contains("1:::core::clone::Clone::clone(&self.1),2:path.child(\"2\",")
-        );
+        assert!(expansion.rebuilds.contains("1:::core::clone::Clone::clone(&self.1),2:path.child(\"2\","));
     }
 
     #[test]
@@ -592,10 +504,7 @@ mod tests {
                 children: Vec<Tree<T>>,
             }
         ));
-        assert_eq!(
-            expansion.header,
-            "<T:Scalar>ParamsforTree<T>whereTensor<T>:Params<Elem=T>"
-        );
+        assert_eq!(expansion.header, "<T:Scalar>ParamsforTree<T>whereTensor<T>:Params<Elem=T>");
     }
 
     #[test]
@@ -609,10 +518,7 @@ mod tests {
                 ),
                 "for structs, not for enums",
             ),
-            (
-                parse_quote!(union U { a: u8 }),
-                "for structs, not for unions",
-            ),
+            (parse_quote!(union U { a: u8 }), "for structs, not for unions"),
             (
                 parse_quote!(
                     struct S;
@@ -698,10 +604,7 @@ mod tests {
         ];
         for (input, expected) in cases {
             let found = message(input);
-            assert!(
-                found.contains(expected),
-                "{found:?} does not contain {expected:?}"
-            );
+            assert!(found.contains(expected), "{found:?} does not contain {expected:?}");
         }
     }
 

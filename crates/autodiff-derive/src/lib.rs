@@ -47,7 +47,5 @@ use syn::{DeriveInput, parse_macro_input};
 #[proc_macro_derive(Params, attributes(params))]
 pub fn derive_params(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
-    expand::expand(&input)
-        .unwrap_or_else(|error| error.to_compile_error())
-        .into()
+    expand::expand(&input).unwrap_or_else(|error| error.to_compile_error()).into()
 }

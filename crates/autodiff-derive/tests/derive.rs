@@ -35,11 +35,7 @@ impl Path {
 pub trait Params: Clone {
     type Elem: Scalar;
     fn for_each<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, &'a Tensor<Self::Elem>));
-    fn rebuild(
-        &self,
-        path: &mut Path,
-        f: &mut dyn FnMut(&Path, &Tensor<Self::Elem>) -> Tensor<Self::Elem>,
-    ) -> Self;
+    fn rebuild(&self, path: &mut Path, f: &mut dyn FnMut(&Path, &Tensor<Self::Elem>) -> Tensor<Self::Elem>) -> Self;
 }
 
 impl<T: Scalar> Params for Tensor<T> {
@@ -57,11 +53,7 @@ impl<P: Params> Params for Option<P> {
     fn for_each<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, &'a Tensor<P::Elem>)) {
         self.iter().for_each(|inner| inner.for_each(path, f));
     }
-    fn rebuild(
-        &self,
-        path: &mut Path,
-        f: &mut dyn FnMut(&Path, &Tensor<P::Elem>) -> Tensor<P::Elem>,
-    ) -> Self {
+    fn rebuild(&self, path: &mut Path, f: &mut dyn FnMut(&Path, &Tensor<P::Elem>) -> Tensor<P::Elem>) -> Self {
         self.as_ref().map(|inner| inner.rebuild(path, f))
     }
 }
@@ -73,15 +65,9 @@ impl<P: Params> Params for Vec<P> {
             path.child(&index.to_string(), |path| inner.for_each(path, f));
         }
     }
-    fn rebuild(
-        &self,
-        path: &mut Path,
-        f: &mut dyn FnMut(&Path, &Tensor<P::Elem>) -> Tensor<P::Elem>,
-    ) -> Self {
+    fn rebuild(&self, path: &mut Path, f: &mut dyn FnMut(&Path, &Tensor<P::Elem>) -> Tensor<P::Elem>) -> Self {
         let rebuilt = self.iter().enumerate();
-        rebuilt
-            .map(|(index, inner)| path.child(&index.to_string(), |path| inner.rebuild(path, f)))
-            .collect()
+        rebuilt.map(|(index, inner)| path.child(&index.to_string(), |path| inner.rebuild(path, f))).collect()
     }
 }
 
@@ -138,27 +124,13 @@ pub mod models {
     pub struct Chain<A, F, B>(pub A, #[params(skip)] pub F, pub B);
 
     fn norm<T: Scalar>(from: T) -> Norm<T> {
-        Norm {
-            scale: Tensor(from),
-            mean: Tensor(from),
-        }
+        Norm { scale: Tensor(from), mean: Tensor(from) }
     }
 
     pub fn network() -> Network {
-        let linear = |weight, bias| Linear {
-            weight: Tensor(weight),
-            bias: Some(Tensor(bias)),
-        };
-        let without = Linear {
-            weight: Tensor(4.0),
-            bias: None,
-        };
-        Network {
-            norm: norm(1.0),
-            layers: vec![linear(2.0, 3.0), without],
-            slope: 0.1,
-            head: linear(5.0, 6.0),
-        }
+        let linear = |weight, bias| Linear { weight: Tensor(weight), bias: Some(Tensor(bias)) };
+        let without = Linear { weight: Tensor(4.0), bias: None };
+        Network { norm: norm(1.0), layers: vec![linear(2.0, 3.0), without], slope: 0.1, head: linear(5.0, 6.0) }
     }
 
     pub fn named() -> Named {
@@ -187,10 +159,7 @@ fn leaves_come_in_order_with_their_paths() {
         ("weight", 5.0),
         ("bias", 6.0),
     ];
-    assert_eq!(
-        found,
-        expected.map(|(path, value)| (path.to_owned(), value))
-    );
+    assert_eq!(found, expected.map(|(path, value)| (path.to_owned(), value)));
 }
 
 #[test]
@@ -198,14 +167,9 @@ fn rebuild_maps_every_leaf_and_keeps_the_rest() {
     let network = models::network();
     let same = network.rebuild(&mut Path::default(), &mut |_, tensor| tensor.clone());
     assert_eq!(same, network);
-    let doubled = network.rebuild(&mut Path::default(), &mut |_, tensor| {
-        Tensor(2.0 * tensor.0)
-    });
+    let doubled = network.rebuild(&mut Path::default(), &mut |_, tensor| Tensor(2.0 * tensor.0));
     assert_eq!(doubled.slope, 0.1);
-    let expected: Vec<_> = leaves(&network)
-        .into_iter()
-        .map(|(path, value)| (path, 2.0 * value))
-        .collect();
+    let expected: Vec<_> = leaves(&network).into_iter().map(|(path, value)| (path, 2.0 * value)).collect();
     assert_eq!(leaves(&doubled), expected);
 }
 
@@ -225,34 +189,12 @@ fn rebuild_sees_the_same_paths() {
 fn tuples_recursion_renames_and_foreign_generics() {
     let chain = models::Chain(Tensor(1.0), |x: f32| x, vec![Tensor(2.0)]);
     assert_eq!((chain.1)(3.0), 3.0);
-    assert_eq!(
-        leaves(&chain),
-        [("0".to_owned(), 1.0f32), ("2.0".to_owned(), 2.0)]
-    );
-    let leaf = models::Tree {
-        weight: Tensor(2.0),
-        children: vec![],
-    };
-    let tree = models::Tree {
-        weight: Tensor(1.0f64),
-        children: vec![leaf],
-    };
-    assert_eq!(
-        leaves(&tree),
-        [
-            ("weight".to_owned(), 1.0),
-            ("children.0.weight".to_owned(), 2.0)
-        ]
-    );
-    assert_eq!(
-        leaves(&models::named())[0],
-        ("inner.norm.scale".to_owned(), 7.0f64)
-    );
-    let generic = Generic {
-        inner: Tensor(8.0f32),
-        name: "n",
-        sizes: [1, 2],
-    };
+    assert_eq!(leaves(&chain), [("0".to_owned(), 1.0f32), ("2.0".to_owned(), 2.0)]);
+    let leaf = models::Tree { weight: Tensor(2.0), children: vec![] };
+    let tree = models::Tree { weight: Tensor(1.0f64), children: vec![leaf] };
+    assert_eq!(leaves(&tree), [("weight".to_owned(), 1.0), ("children.0.weight".to_owned(), 2.0)]);
+    assert_eq!(leaves(&models::named())[0], ("inner.norm.scale".to_owned(), 7.0f64));
+    let generic = Generic { inner: Tensor(8.0f32), name: "n", sizes: [1, 2] };
     let rebuilt = generic.rebuild(&mut Path::default(), &mut |_, tensor| tensor.clone());
     assert_eq!((rebuilt.name, rebuilt.sizes), ("n", [1, 2]));
     assert_eq!(leaves(&rebuilt), [("inner".to_owned(), 8.0)]);
@@ -263,11 +205,5 @@ fn generic_code_knows_the_element_type() {
     fn first_weight<T: Scalar>(layer: &models::Linear<T>) -> T {
         leaves(layer)[0].1
     }
-    assert_eq!(
-        first_weight(&models::Linear {
-            weight: Tensor(9.0f64),
-            bias: None
-        }),
-        9.0
-    );
+    assert_eq!(first_weight(&models::Linear { weight: Tensor(9.0f64), bias: None }), 9.0);
 }

@@ -18,16 +18,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// assert_eq!(std::fs::read(&path)?, b"done");
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub fn atomic_write(
-    path: impl AsRef<Path>,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> io::Result<()> {
+pub fn atomic_write(path: impl AsRef<Path>, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let path = path.as_ref();
     if path.file_name().is_none() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "the path names no file",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"));
     }
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -36,10 +30,7 @@ pub fn atomic_write(
     let (temporary, file) = create_temporary(folder)?;
     let mut buffered = BufWriter::new(file);
     write(&mut buffered)?;
-    buffered
-        .into_inner()
-        .map_err(io::IntoInnerError::into_error)?
-        .sync_all()?;
+    buffered.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
     temporary.rename(path)?;
     sync_folder(folder);
     Ok(())
@@ -95,9 +86,7 @@ mod tests {
 
     fn names(folder: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).unwrap();
-        entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect()
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 
     #[test]

@@ -84,11 +84,7 @@ impl Cancel {
     /// # Errors
     /// [`Interrupted`] once the token is cancelled.
     pub fn check(&self) -> Result<(), Interrupted> {
-        if self.is_cancelled() {
-            Err(Interrupted)
-        } else {
-            Ok(())
-        }
+        if self.is_cancelled() { Err(Interrupted) } else { Ok(()) }
     }
 }
 

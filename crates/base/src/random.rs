@@ -33,9 +33,7 @@ pub fn stream(seed: u64, purpose: &str, index: u64) -> StreamRng {
 fn fnv1a(bytes: &[u8]) -> u64 {
     const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0000_0100_0000_01b3;
-    bytes.iter().fold(OFFSET_BASIS, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(PRIME)
-    })
+    bytes.iter().fold(OFFSET_BASIS, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
 }
 
 #[cfg(test)]
@@ -60,14 +58,8 @@ mod tests {
     #[test]
     fn streams_are_pinned() {
         // From an independent ChaCha8 in Python. A change here would silently change every saved experiment.
-        assert_eq!(
-            first(0, "", 0),
-            [0x7487_6784_fe2d_7348, 0x34f0_c14a_f1ab_8338]
-        );
-        assert_eq!(
-            first(42, "shuffle", 1),
-            [0x713a_bb40_936b_5528, 0x8000_cb6e_6441_4c4a]
-        );
+        assert_eq!(first(0, "", 0), [0x7487_6784_fe2d_7348, 0x34f0_c14a_f1ab_8338]);
+        assert_eq!(first(42, "shuffle", 1), [0x713a_bb40_936b_5528, 0x8000_cb6e_6441_4c4a]);
     }
 
     proptest! {
