@@ -1,0 +1,161 @@
+use crate::header::{self, check_name, check_size};
+use crate::{Array, CheckpointError, DType, NamedArray, fingerprint};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+const IN_MEMORY: &str = "<memory>";
+
+/// Arrays by name, in memory. Two are equal if they hold the same arrays and metadata, wherever they come from.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// Free text entries that go with the arrays, such as the seed or the version of the program.
+    pub metadata: BTreeMap<String, String>,
+    arrays: BTreeMap<String, NamedArray>,
+    /// For the messages only.
+    file: PathBuf,
+}
+
+impl Default for Checkpoint {
+    fn default() -> Self {
+        Self { metadata: BTreeMap::new(), arrays: BTreeMap::new(), file: IN_MEMORY.into() }
+    }
+}
+
+impl PartialEq for Checkpoint {
+    fn eq(&self, other: &Self) -> bool {
+        self.arrays == other.arrays && self.metadata == other.metadata
+    }
+}
+
+impl Eq for Checkpoint {}
+
+impl Checkpoint {
+    /// A checkpoint without arrays.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an array.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Size`] if the bytes do not fit the type and the shape, [`CheckpointError::DuplicateName`] if
+    /// there is an array of that name already, [`CheckpointError::ReservedName`] for `__metadata__`.
+    pub fn insert(&mut self, array: NamedArray) -> Result<(), CheckpointError> {
+        check_name(&array.name)?;
+        check_size(&self.file, &array.name, array.dtype, &array.shape, array.bytes.len())?;
+        if self.arrays.contains_key(&array.name) {
+            return Err(CheckpointError::DuplicateName { file: self.file.clone(), name: array.name });
+        }
+        self.arrays.insert(array.name.clone(), array);
+        Ok(())
+    }
+
+    /// Adds `values` in row-major order as an F32 array.
+    ///
+    /// # Errors
+    /// Those of [`insert`](Self::insert); [`CheckpointError::Size`] if the shape asks for another number of values.
+    pub fn insert_f32(&mut self, name: impl Into<String>, shape: &[usize], values: &[f32]) -> Result<(), CheckpointError> {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.insert(NamedArray { name: name.into(), dtype: DType::F32, shape: shape.to_vec(), bytes })
+    }
+
+    /// Adds `values` in row-major order as an F64 array.
+    ///
+    /// # Errors
+    /// Those of [`insert`](Self::insert); [`CheckpointError::Size`] if the shape asks for another number of values.
+    pub fn insert_f64(&mut self, name: impl Into<String>, shape: &[usize], values: &[f64]) -> Result<(), CheckpointError> {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.insert(NamedArray { name: name.into(), dtype: DType::F64, shape: shape.to_vec(), bytes })
+    }
+
+    /// The array of that name.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Missing`] if there is none.
+    pub fn get(&self, name: &str) -> Result<Array<'_>, CheckpointError> {
+        match self.arrays.get(name) {
+            Some(array) => Ok(self.array(array)),
+            None => Err(CheckpointError::Missing { file: self.file.clone(), name: name.to_owned() }),
+        }
+    }
+
+    /// The elements of the array of that name as `f32`, without loss: from F32, F16 and BF16.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Missing`], or [`CheckpointError::DType`] for elements of any other type.
+    pub fn to_f32(&self, name: &str) -> Result<Vec<f32>, CheckpointError> {
+        self.get(name)?.to_f32()
+    }
+
+    /// The elements of the array of that name as `f64`, without loss: from F64, F32, F16 and BF16.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Missing`], or [`CheckpointError::DType`] for elements of any other type.
+    pub fn to_f64(&self, name: &str) -> Result<Vec<f64>, CheckpointError> {
+        self.get(name)?.to_f64()
+    }
+
+    /// The arrays in the order of their names.
+    pub fn arrays(&self) -> impl ExactSizeIterator<Item = Array<'_>> {
+        self.arrays.values().map(|array| self.array(array))
+    }
+
+    /// The names of the arrays, in order.
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.arrays.keys().map(String::as_str)
+    }
+
+    /// The SHA-256 of the names, types, shapes and bytes of all arrays (not of the metadata), as 64 hexadecimal digits.
+    pub fn fingerprint(&self) -> String {
+        fingerprint::of_arrays(self.arrays())
+    }
+
+    /// Reads a whole file.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Io`] if it cannot be read, and the errors of the format (truncated, too long, bad header,
+    /// duplicate names, wrong offsets or sizes).
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, CheckpointError> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(CheckpointError::io(path))?;
+        Self::parse(path, &bytes)
+    }
+
+    /// Reads the bytes of a file that is in memory already.
+    ///
+    /// # Errors
+    /// The errors of the format, as for [`read`](Self::read).
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
+        Self::parse(Path::new(IN_MEMORY), bytes)
+    }
+
+    /// Writes the file, whole or not at all. The same arrays and metadata give the same bytes.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Io`] if it cannot be written, [`CheckpointError::Header`] if there are so many names that
+    /// the header would exceed the 100 MB that the format allows.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<(), CheckpointError> {
+        let path = path.as_ref();
+        let mut arrays: Vec<Array<'_>> = self.arrays().collect();
+        header::sort_for_writing(&mut arrays);
+        let head = header::encode(path, &arrays, &self.metadata)?;
+        let write = |file: &mut dyn std::io::Write| {
+            file.write_all(&head)?;
+            arrays.iter().try_for_each(|array| file.write_all(array.bytes))
+        };
+        gradus_base::atomic_write(path, write).map_err(CheckpointError::io(path))
+    }
+
+    fn parse(file: &Path, bytes: &[u8]) -> Result<Self, CheckpointError> {
+        let header = header::parse(file, bytes)?;
+        let arrays = header.places.into_iter().map(|(name, place)| {
+            let bytes = bytes[place.range].to_vec();
+            (name.clone(), NamedArray { name, dtype: place.dtype, shape: place.shape, bytes })
+        });
+        Ok(Self { metadata: header.metadata, arrays: arrays.collect(), file: file.to_owned() })
+    }
+
+    fn array<'a>(&'a self, array: &'a NamedArray) -> Array<'a> {
+        Array { name: &array.name, dtype: array.dtype, shape: &array.shape, bytes: &array.bytes, file: &self.file }
+    }
+}
