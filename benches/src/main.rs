@@ -1,2 +1,176 @@
-//! benches
-fn main() {}
+//! The engine benchmark: the same workloads on the same inputs here, in PyTorch and in JAX, alternating in one run.
+//! `cargo xtask bench --peers` builds it, installs the peers and runs it.
+
+mod arguments;
+mod peer;
+mod report;
+mod statistics;
+mod workloads;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use arguments::Arguments;
+use peer::Peer;
+use report::{Machine, Row, Turns};
+use workloads::Workload;
+
+/// Sleep before each turn, for the threads of the side before to stop waiting actively (OpenMP's do for some
+/// milliseconds; forbidding it would slow PyTorch down within its own turn).
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Why the benchmark could not be run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// Wrong use: exit status 2.
+    #[error("{0}")]
+    Usage(String),
+    /// A file of the run cannot be written.
+    #[error("{}: {source}", file.display())]
+    File { file: PathBuf, source: std::io::Error },
+    /// The inputs cannot be kept.
+    #[error(transparent)]
+    Checkpoint(#[from] gradus_checkpoint::CheckpointError),
+    /// The threads cannot be started.
+    #[error(transparent)]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+    /// An update of our side failed.
+    #[error(transparent)]
+    Optimizer(#[from] gradus_optimizers::OptimizerError),
+    /// Per-example gradients of our side failed.
+    #[error(transparent)]
+    PerExample(#[from] gradus_autodiff::PerExampleError),
+    /// A shape of our side does not fit.
+    #[error(transparent)]
+    Tensor(#[from] gradus_autodiff::TensorError),
+    /// The result does not fit JSON.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+}
+
+fn main() -> ExitCode {
+    match arguments::parse(std::env::args_os().skip(1)).and_then(|arguments| arguments.map_or(Ok(true), |arguments| bench(&arguments))) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(if matches!(error, Failure::Usage(_)) { 2 } else { 1 })
+        }
+    }
+}
+
+/// Where inputs, outputs and results go.
+fn folder() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest).join("target/bench")
+}
+
+/// Runs everything; whether every peer ran and agreed.
+fn bench(arguments: &Arguments) -> Result<bool, Failure> {
+    rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build_global()?;
+    let folder = folder();
+    for part in ["inputs", "outputs"] {
+        let part = folder.join(part);
+        std::fs::create_dir_all(&part).map_err(|source| Failure::File { file: part, source })?;
+    }
+    let mut machine = Machine::describe(arguments.threads, arguments.rounds);
+    let mut ours = arguments.workloads.iter().map(|make| make()).collect::<Result<Vec<_>, _>>()?;
+    let mut peers = match &arguments.python {
+        Some(python) => peer::start_all(python, arguments.threads),
+        None => Vec::new(),
+    };
+    let mut turns: Vec<Turns> = ours.iter().map(|w| Turns::new(w.name, peers.len())).collect();
+    for (workload, turns) in ours.iter_mut().zip(&mut turns) {
+        check(workload, &mut peers, turns, &folder)?;
+    }
+    let mut idle = Idle::new(&peers);
+    for round in 0..arguments.rounds {
+        eprintln!("round {} of {}", round + 1, arguments.rounds);
+        for (workload, turns) in ours.iter_mut().zip(&mut turns) {
+            turns.ours.push(idle.around(0, || workload.time())?);
+            for (i, peer) in peers.iter_mut().enumerate() {
+                if turns.peers[i].failure.is_none() {
+                    match idle.around(i + 1, || peer.time(workload)) {
+                        Ok(ms) => turns.peers[i].ms.push(ms),
+                        Err(message) => turns.peers[i].failure = Some(message),
+                    }
+                }
+            }
+        }
+    }
+    machine.finish(&peers, idle.shares());
+    let rows: Vec<Row> = turns.iter().flat_map(|t| t.rows(&peers)).collect();
+    if peers.is_empty() {
+        print!("{}", report::own_table(&turns));
+        return Ok(true);
+    }
+    let table = report::table(&rows);
+    print!("{table}");
+    report::write(&folder.join("engine.json"), &serde_json::to_string_pretty(&rows)?)?;
+    report::write(&folder.join("engine.md"), &table)?;
+    report::write(&folder.join("machine.json"), &serde_json::to_string_pretty(&machine)?)?;
+    Ok(rows.iter().all(|row| row.ratio.is_some()))
+}
+
+/// Hands the inputs to every side and compares what they make of them.
+fn check(workload: &mut Workload, peers: &mut [Peer], turns: &mut Turns, folder: &Path) -> Result<(), Failure> {
+    let inputs = folder.join("inputs").join(format!("{}.safetensors", workload.name));
+    workload.inputs.write(&inputs)?;
+    let expected = workload.outputs()?;
+    expected.write(folder.join("outputs").join(format!("{}.ours.safetensors", workload.name)))?;
+    for (peer, turns) in peers.iter_mut().zip(&mut turns.peers) {
+        let outputs = folder.join("outputs").join(format!("{}.{}.safetensors", workload.name, peer.name));
+        match peer.outputs(workload.name, &inputs, &outputs) {
+            Ok(found) => match statistics::difference(&expected, &found) {
+                Ok(difference) => {
+                    turns.difference = Some(difference);
+                    // Written so that NaN disagrees.
+                    if !(difference <= workload.tolerance) {
+                        turns.disagreement = Some(format!("outputs differ by {difference:.1e}, more than {:.0e}", workload.tolerance));
+                    }
+                }
+                Err(message) => turns.disagreement = Some(message),
+            },
+            Err(message) => turns.failure = Some(message),
+        }
+    }
+    Ok(())
+}
+
+/// How much processor time each side takes while it is another's turn.
+struct Idle {
+    processes: Vec<u32>,
+    waited: Vec<Duration>,
+    used: Vec<Duration>,
+}
+
+impl Idle {
+    fn new(peers: &[Peer]) -> Self {
+        let processes: Vec<u32> = std::iter::once(std::process::id()).chain(peers.iter().map(Peer::id)).collect();
+        let zeros = vec![Duration::ZERO; processes.len()];
+        Self { processes, waited: zeros.clone(), used: zeros }
+    }
+
+    /// A turn of the side `active`, after the pause.
+    fn around<R>(&mut self, active: usize, turn: impl FnOnce() -> R) -> R {
+        std::thread::sleep(PAUSE);
+        let before: Vec<_> = self.processes.iter().map(|&id| report::processor_time(id)).collect();
+        let start = Instant::now();
+        let result = turn();
+        let elapsed = start.elapsed();
+        for (side, before) in before.into_iter().enumerate() {
+            if let (true, Some(before), Some(after)) = (side != active, before, report::processor_time(self.processes[side])) {
+                self.waited[side] += elapsed;
+                self.used[side] += after.saturating_sub(before);
+            }
+        }
+        result
+    }
+
+    /// Processor time over waiting time, for each side; `None` where the system does not tell.
+    fn shares(&self) -> Vec<Option<f64>> {
+        let share = |(used, waited): (&Duration, &Duration)| (!waited.is_zero()).then(|| used.as_secs_f64() / waited.as_secs_f64());
+        self.used.iter().zip(&self.waited).map(share).collect()
+    }
+}
