@@ -29,6 +29,9 @@ pub(crate) enum Failure {
     /// A file of the run cannot be written.
     #[error("{}: {source}", file.display())]
     File { file: PathBuf, source: std::io::Error },
+    /// A peer cannot be started.
+    #[error("{name}: {message}")]
+    Peer { name: &'static str, message: String },
     /// The inputs cannot be kept.
     #[error(transparent)]
     Checkpoint(#[from] gradus_checkpoint::CheckpointError),
@@ -75,9 +78,10 @@ fn bench(arguments: &Arguments) -> Result<bool, Failure> {
         std::fs::create_dir_all(&part).map_err(|source| Failure::File { file: part, source })?;
     }
     let mut machine = Machine::describe(arguments.threads, arguments.rounds);
+    machine.warn_of_load();
     let mut ours = arguments.workloads.iter().map(|make| make()).collect::<Result<Vec<_>, _>>()?;
     let mut peers = match &arguments.python {
-        Some(python) => peer::start_all(python, arguments.threads),
+        Some(python) => peer::start_all(python, arguments.threads)?,
         None => Vec::new(),
     };
     let mut turns: Vec<Turns> = ours.iter().map(|w| Turns::new(w.name, peers.len())).collect();
@@ -85,6 +89,8 @@ fn bench(arguments: &Arguments) -> Result<bool, Failure> {
         check(workload, &mut peers, turns, &folder)?;
     }
     let mut idle = Idle::new(&peers);
+    let before = report::other_work(&idle.processes);
+    let start = Instant::now();
     for round in 0..arguments.rounds {
         eprintln!("round {} of {}", round + 1, arguments.rounds);
         for (workload, turns) in ours.iter_mut().zip(&mut turns) {
@@ -99,7 +105,8 @@ fn bench(arguments: &Arguments) -> Result<bool, Failure> {
             }
         }
     }
-    machine.finish(&peers, idle.shares());
+    let others = before.zip(report::other_work(&idle.processes)).map(|(before, after)| (after - before) / start.elapsed().as_secs_f64());
+    machine.finish(&peers, idle.shares(), others);
     let rows: Vec<Row> = turns.iter().flat_map(|t| t.rows(&peers)).collect();
     if peers.is_empty() {
         print!("{}", report::own_table(&turns));
@@ -125,8 +132,7 @@ fn check(workload: &mut Workload, peers: &mut [Peer], turns: &mut Turns, folder:
             Ok(found) => match statistics::difference(&expected, &found) {
                 Ok(difference) => {
                     turns.difference = Some(difference);
-                    // Written so that NaN disagrees.
-                    if !(difference <= workload.tolerance) {
+                    if difference.is_nan() || difference > workload.tolerance {
                         turns.disagreement = Some(format!("outputs differ by {difference:.1e}, more than {:.0e}", workload.tolerance));
                     }
                 }

@@ -7,30 +7,24 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use gradus_checkpoint::Checkpoint;
 use serde_json::Value;
 
-use crate::statistics;
 use crate::workloads::Workload;
+use crate::{Failure, statistics};
 
-/// A running peer. What goes wrong with it is a message for its rows, never the end of the run.
+/// A running peer. What goes wrong after its start is a message for its rows, not the end of the run.
 pub(crate) struct Peer {
     /// `torch` or `jax`.
     pub(crate) name: &'static str,
-    /// Its version, or why it did not start.
+    /// Its version.
     pub(crate) version: String,
     process: Child,
     commands: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
 
-/// Starts every peer; one that cannot even be started is left out, with a message.
-pub(crate) fn start_all(python: &Path, threads: usize) -> Vec<Peer> {
-    let start = |name: &'static str| match Peer::start(name, python, threads) {
-        Ok(peer) => Some(peer),
-        Err(message) => {
-            eprintln!("{name}: {message}");
-            None
-        }
-    };
-    ["torch", "jax"].into_iter().filter_map(start).collect()
+/// Starts every peer.
+pub(crate) fn start_all(python: &Path, threads: usize) -> Result<Vec<Peer>, Failure> {
+    let start = |name| Peer::start(name, python, threads).map_err(|message| Failure::Peer { name, message });
+    ["torch", "jax"].into_iter().map(start).collect()
 }
 
 impl Peer {

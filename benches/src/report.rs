@@ -125,6 +125,8 @@ pub(crate) struct Machine {
     rounds: usize,
     /// The load average over the last minute, before and after.
     load: [Option<f64>; 2],
+    /// Cores that other programs kept busy during the run, on average.
+    other_work: Option<f64>,
     versions: BTreeMap<&'static str, String>,
     /// Processor time over wall time of each side during the others' turns: near 0 unless its threads wait actively.
     busy_while_idle: BTreeMap<&'static str, Option<f64>>,
@@ -139,14 +141,25 @@ impl Machine {
             threads,
             rounds,
             load: [load(), None],
+            other_work: None,
             versions: BTreeMap::from([("gradus", env!("CARGO_PKG_VERSION").to_owned())]),
             busy_while_idle: BTreeMap::new(),
         }
     }
 
+    /// Says so when other programs are running.
+    pub(crate) fn warn_of_load(&self) {
+        if let Some(load) = self.load[0].filter(|&load| load > 0.5) {
+            eprintln!("warning: the load average is {load:.1} already; other programs disturb the figures");
+        }
+    }
+
     /// Adds what is known after the run; `shares` are ours and then the peers'.
-    pub(crate) fn finish(&mut self, peers: &[Peer], shares: Vec<Option<f64>>) {
-        self.load[1] = load();
+    pub(crate) fn finish(&mut self, peers: &[Peer], shares: Vec<Option<f64>>, other_work: Option<f64>) {
+        (self.load[1], self.other_work) = (load(), other_work);
+        if let Some(cores) = other_work.filter(|&cores| cores > 0.1) {
+            eprintln!("warning: other programs kept {cores:.1} cores busy during the run");
+        }
         self.versions.extend(peers.iter().map(|p| (p.name, p.version.clone())));
         self.busy_while_idle = std::iter::once("gradus").chain(peers.iter().map(|p| p.name)).zip(shares).collect();
     }
@@ -169,6 +182,18 @@ pub(crate) fn processor_time(process: u32) -> Option<Duration> {
         nanoseconds += text.split_whitespace().next()?.parse::<u64>().ok()?;
     }
     Some(Duration::from_nanos(nanoseconds))
+}
+
+/// Seconds of processor time since the start of the system that went to processes other than `own`, where Linux tells.
+pub(crate) fn other_work(own: &[u32]) -> Option<f64> {
+    /// Ticks a second in `/proc/stat`, the same on every Linux.
+    const TICKS: f64 = 100.0;
+    let text = std::fs::read_to_string("/proc/stat").ok()?;
+    let ticks: Vec<f64> = text.lines().next()?.split_whitespace().skip(1).map_while(|word| word.parse().ok()).collect();
+    // user, nice, system, idle, waiting for input or output, two kinds of interrupts
+    let busy: f64 = ticks.iter().take(7).sum::<f64>() - ticks.iter().skip(3).take(2).sum::<f64>();
+    let own = own.iter().map(|&id| processor_time(id)).sum::<Option<Duration>>()?;
+    Some(busy / TICKS - own.as_secs_f64())
 }
 
 /// Writes a text file whole.

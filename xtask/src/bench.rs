@@ -45,20 +45,27 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Result<(), Failure> {
     }
 }
 
-/// The peers' Python, made on first use.
+/// The peers' Python, made on first use and again when the requirements have changed.
 fn python() -> Result<PathBuf, Failure> {
     let root = cargo::root();
     let folder = root.join("target/bench/venv");
     let python = folder.join("bin/python");
-    // Written last, so that an installation that was interrupted is done again.
+    let requirements = root.join("benches/peers/requirements.txt");
+    // A copy of the requirements, written last, so that an installation that was interrupted is done again.
     let done = folder.join("installed");
-    if !done.exists() {
-        let requirements = root.join("benches/peers/requirements.txt");
-        must(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
-        must(Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r"]).arg(requirements))?;
-        mark(&done)?;
+    let wanted = std::fs::read(&requirements).map_err(|error| failed(&requirements, &error))?;
+    if std::fs::read(&done).is_ok_and(|installed| installed == wanted) {
+        return Ok(python);
     }
+    eprintln!("installing the peers into {}: some gigabytes, some minutes", folder.display());
+    must(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+    must(Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r"]).arg(&requirements))?;
+    std::fs::write(&done, wanted).map_err(|error| failed(&done, &error))?;
     Ok(python)
+}
+
+fn failed(file: &Path, error: &std::io::Error) -> Failure {
+    Failure::Failed(format!("{}: {error}", file.display()))
 }
 
 fn must(command: &mut Command) -> Result<(), Failure> {
@@ -66,8 +73,4 @@ fn must(command: &mut Command) -> Result<(), Failure> {
         0 => Ok(()),
         _ => Err(Failure::Failed(format!("{command:?} failed"))),
     }
-}
-
-fn mark(file: &Path) -> Result<(), Failure> {
-    std::fs::write(file, "").map_err(|error| Failure::Failed(format!("{}: {error}", file.display())))
 }
