@@ -38,8 +38,8 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
     let own = where_clause.iter().flat_map(|clause| &clause.predicates).cloned();
     let predicates: Vec<WherePredicate> = own.chain(bounds(name, &input.generics, &fields, &elem)).collect();
     let where_clause = if predicates.is_empty() { quote!() } else { quote!(where #(#predicates),*) };
-    let visits = fields.iter().filter_map(visit);
-    let rebuilds = fields.iter().map(rebuild);
+    let visits = fields.iter().filter_map(|field| visit(field, false));
+    let visits_mut = fields.iter().filter_map(|field| visit(field, true));
     Ok(quote! {
         #[automatically_derived]
         impl #impl_generics ::gradus_autodiff::Params for #name #type_generics #where_clause {
@@ -56,41 +56,33 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
                 #(#visits)*
             }
 
-            fn rebuild(
-                &self,
+            fn for_each_mut<'params>(
+                &'params mut self,
                 path: &mut ::gradus_autodiff::Path,
                 f: &mut dyn ::core::ops::FnMut(
                     &::gradus_autodiff::Path,
-                    &::gradus_autodiff::Tensor<Self::Elem>,
-                ) -> ::gradus_autodiff::Tensor<Self::Elem>,
-            ) -> Self {
-                Self { #(#rebuilds),* }
+                    &'params mut ::gradus_autodiff::Tensor<Self::Elem>,
+                ),
+            ) {
+                #(#visits_mut)*
             }
         }
     })
 }
 
-fn visit(field: &Field<'_>) -> Option<TokenStream> {
+/// The call of `for_each`, or of `for_each_mut`, on one field.
+fn visit(field: &Field<'_>, mutable: bool) -> Option<TokenStream> {
     let Field { member, ty, role } = field;
-    let visit = quote_spanned!(ty.span()=> ::gradus_autodiff::Params::for_each(&self.#member, path, f));
+    let visit = if mutable {
+        quote_spanned!(ty.span()=> ::gradus_autodiff::Params::for_each_mut(&mut self.#member, path, f))
+    } else {
+        quote_spanned!(ty.span()=> ::gradus_autodiff::Params::for_each(&self.#member, path, f))
+    };
     match role {
         Role::Child(name) => Some(quote!(path.child(#name, |path| #visit);)),
         Role::Buffer(name) => Some(quote!(path.buffer(#name, |path| #visit);)),
         Role::Flatten => Some(quote!(#visit;)),
         Role::Skip => None,
-    }
-}
-
-fn rebuild(field: &Field<'_>) -> TokenStream {
-    let Field { member, ty, role } = field;
-    let rebuild = quote_spanned!(ty.span()=> ::gradus_autodiff::Params::rebuild(&self.#member, path, f));
-    match role {
-        Role::Child(name) => quote!(#member: path.child(#name, |path| #rebuild)),
-        Role::Buffer(name) => quote!(#member: path.buffer(#name, |path| #rebuild)),
-        Role::Flatten => quote!(#member: #rebuild),
-        Role::Skip => {
-            quote_spanned!(ty.span()=> #member: ::core::clone::Clone::clone(&self.#member))
-        }
     }
 }
 
@@ -340,7 +332,7 @@ mod tests {
         header: String,
         elem: String,
         visits: String,
-        rebuilds: String,
+        visits_mut: String,
     }
 
     fn expanded(input: DeriveInput) -> Expansion {
@@ -353,8 +345,8 @@ mod tests {
         Expansion {
             header: between("#[automatically_derived]impl", "{typeElem="),
             elem: between("{typeElem=", ";fnfor_each"),
-            visits: between("&'paramsTensor<Self::Elem>,),){", "}fnrebuild("),
-            rebuilds: between("->Self{Self{", "}}}"),
+            visits: between("&'paramsTensor<Self::Elem>,),){", "}fnfor_each_mut"),
+            visits_mut: between("&'paramsmutTensor<Self::Elem>,),){", "}}"),
         }
     }
 
@@ -375,9 +367,9 @@ mod tests {
              path.child(\"bias\",|path|Params::for_each(&self.bias,path,f));"
         );
         assert_eq!(
-            expansion.rebuilds,
-            "weight:path.child(\"weight\",|path|Params::rebuild(&self.weight,path,f)),\
-             bias:path.child(\"bias\",|path|Params::rebuild(&self.bias,path,f))"
+            expansion.visits_mut,
+            "path.child(\"weight\",|path|Params::for_each_mut(&mutself.weight,path,f));\
+             path.child(\"bias\",|path|Params::for_each_mut(&mutself.bias,path,f));"
         );
     }
 
@@ -401,14 +393,8 @@ mod tests {
              path.buffer(\"running_var\",|path|Params::for_each(&self.variance,path,f));\
              path.child(\"type\",|path|Params::for_each(&self.r#type,path,f));"
         );
-        assert_eq!(
-            expansion.rebuilds,
-            "epsilon:::core::clone::Clone::clone(&self.epsilon),\
-             affine:Params::rebuild(&self.affine,path,f),\
-             running_mean:path.buffer(\"running_mean\",|path|Params::rebuild(&self.running_mean,path,f)),\
-             variance:path.buffer(\"running_var\",|path|Params::rebuild(&self.variance,path,f)),\
-             r#type:path.child(\"type\",|path|Params::rebuild(&self.r#type,path,f))"
-        );
+        let visits = |text: &str| text.replace("for_each_mut(&mut", "for_each(&");
+        assert_eq!(visits(&expansion.visits_mut), expansion.visits);
     }
 
     #[test]
@@ -429,7 +415,7 @@ mod tests {
             "path.child(\"0\",|path|Params::for_each(&self.0,path,f));\
              path.child(\"2\",|path|Params::for_each(&self.2,path,f));"
         );
-        assert!(expansion.rebuilds.contains("1:::core::clone::Clone::clone(&self.1),2:path.child(\"2\","));
+        assert!(!expansion.visits_mut.contains("self.1"));
     }
 
     #[test]

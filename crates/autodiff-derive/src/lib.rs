@@ -25,7 +25,7 @@
 //!
 //! # Attributes
 //! On a field:
-//! - `#[params(skip)]`: holds no parameters; it is cloned when the model is rebuilt;
+//! - `#[params(skip)]`: holds no parameters;
 //! - `#[params(buffer)]`: its tensors belong to the state of the model, but are not trained;
 //! - `#[params(rename = "name")]`: the name of this field in the paths of its leaves;
 //! - `#[params(flatten)]`: its leaves stand beside those of this struct, without a name of the field's own.

@@ -25,8 +25,9 @@ pub trait Rule<T: Scalar>: Send + Sync + 'static {
         false
     }
 
-    /// The per-example gradients of parent `i` as factors, when there is something better than one row per example.
-    fn example_factor(&self, _parent: usize, _g: &Tensor<T>) -> Option<crate::per_example::Factor<T>> {
+    /// The per-example gradients of parent `i`, which does not depend on the examples, as a factor, where there is something
+    /// better than running the rule once for each of the `batch` examples.
+    fn example_factor(&self, _parent: usize, _g: &Tensor<T>, _batch: usize) -> Option<crate::per_example::Factor<T>> {
         None
     }
 }
@@ -197,6 +198,11 @@ impl<'a, T: Scalar> Cx<'a, T> {
     /// The shape of parent `i`'s value, when that parent is tracked.
     pub fn parent_shape(&self, i: usize) -> Option<Shape> {
         self.node.parents.as_slice()[i].as_ref().map(|p| p.shape)
+    }
+
+    /// Whether an outer derivative needs this pass itself to be differentiable.
+    pub fn is_recording(&self) -> bool {
+        self.recording
     }
 
     /// A saved tensor: tracked when an outer derivative needs it, plain otherwise.

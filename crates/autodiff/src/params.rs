@@ -52,13 +52,24 @@ pub trait Params: Clone {
     /// Visits each tensor in definition order.
     fn for_each<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, &'a Tensor<Self::Elem>));
 
-    /// The same tree with each tensor replaced.
-    fn rebuild(&self, path: &mut Path, f: &mut dyn FnMut(&Path, &Tensor<Self::Elem>) -> Tensor<Self::Elem>) -> Self;
+    /// Visits each tensor in definition order, for changing it.
+    fn for_each_mut<'a>(&'a mut self, path: &mut Path, f: &mut dyn FnMut(&Path, &'a mut Tensor<Self::Elem>));
 
     /// The differentiable tensors.
     fn leaves(&self) -> Vec<&Tensor<Self::Elem>> {
         let mut leaves = Vec::new();
         self.for_each(&mut Path::default(), &mut |path, x| {
+            if !path.is_buffer() {
+                leaves.push(x);
+            }
+        });
+        leaves
+    }
+
+    /// The differentiable tensors, for changing them.
+    fn leaves_mut(&mut self) -> Vec<&mut Tensor<Self::Elem>> {
+        let mut leaves = Vec::new();
+        self.for_each_mut(&mut Path::default(), &mut |path, x| {
             if !path.is_buffer() {
                 leaves.push(x);
             }
@@ -75,7 +86,13 @@ pub trait Params: Clone {
 
     /// Each differentiable tensor replaced; buffers are kept.
     fn map(&self, mut f: impl FnMut(&str, &Tensor<Self::Elem>) -> Tensor<Self::Elem>) -> Self {
-        self.rebuild(&mut Path::default(), &mut |path, x| if path.is_buffer() { x.clone() } else { f(path.name(), x) })
+        let mut mapped = self.clone();
+        mapped.for_each_mut(&mut Path::default(), &mut |path, x| {
+            if !path.is_buffer() {
+                *x = f(path.name(), x);
+            }
+        });
+        mapped
     }
 
     /// Each pair of differentiable tensors combined. Panics when `other` has another number of them.
@@ -163,8 +180,8 @@ impl<T: Scalar> Params for Tensor<T> {
     fn for_each<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, &'a Tensor<T>)) {
         f(path, self);
     }
-    fn rebuild(&self, path: &mut Path, f: &mut dyn FnMut(&Path, &Tensor<T>) -> Tensor<T>) -> Self {
-        f(path, self)
+    fn for_each_mut<'a>(&'a mut self, path: &mut Path, f: &mut dyn FnMut(&Path, &'a mut Tensor<T>)) {
+        f(path, self);
     }
 }
 
@@ -175,8 +192,10 @@ impl<P: Params> Params for Option<P> {
             inner.for_each(path, f);
         }
     }
-    fn rebuild(&self, path: &mut Path, f: &mut dyn FnMut(&Path, &Tensor<P::Elem>) -> Tensor<P::Elem>) -> Self {
-        self.as_ref().map(|inner| inner.rebuild(path, f))
+    fn for_each_mut<'a>(&'a mut self, path: &mut Path, f: &mut dyn FnMut(&Path, &'a mut Tensor<P::Elem>)) {
+        if let Some(inner) = self {
+            inner.for_each_mut(path, f);
+        }
     }
 }
 
@@ -185,8 +204,8 @@ impl<P: Params> Params for Box<P> {
     fn for_each<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, &'a Tensor<P::Elem>)) {
         (**self).for_each(path, f);
     }
-    fn rebuild(&self, path: &mut Path, f: &mut dyn FnMut(&Path, &Tensor<P::Elem>) -> Tensor<P::Elem>) -> Self {
-        Box::new((**self).rebuild(path, f))
+    fn for_each_mut<'a>(&'a mut self, path: &mut Path, f: &mut dyn FnMut(&Path, &'a mut Tensor<P::Elem>)) {
+        (**self).for_each_mut(path, f);
     }
 }
 
@@ -197,8 +216,10 @@ impl<P: Params> Params for Vec<P> {
             path.child(&i.to_string(), |path| inner.for_each(path, f));
         }
     }
-    fn rebuild(&self, path: &mut Path, f: &mut dyn FnMut(&Path, &Tensor<P::Elem>) -> Tensor<P::Elem>) -> Self {
-        self.iter().enumerate().map(|(i, inner)| path.child(&i.to_string(), |path| inner.rebuild(path, f))).collect()
+    fn for_each_mut<'a>(&'a mut self, path: &mut Path, f: &mut dyn FnMut(&Path, &'a mut Tensor<P::Elem>)) {
+        for (i, inner) in self.iter_mut().enumerate() {
+            path.child(&i.to_string(), |path| inner.for_each_mut(path, f));
+        }
     }
 }
 
@@ -209,8 +230,10 @@ impl<P: Params, const N: usize> Params for [P; N] {
             path.child(&i.to_string(), |path| inner.for_each(path, f));
         }
     }
-    fn rebuild(&self, path: &mut Path, f: &mut dyn FnMut(&Path, &Tensor<P::Elem>) -> Tensor<P::Elem>) -> Self {
-        std::array::from_fn(|i| path.child(&i.to_string(), |path| self[i].rebuild(path, f)))
+    fn for_each_mut<'a>(&'a mut self, path: &mut Path, f: &mut dyn FnMut(&Path, &'a mut Tensor<P::Elem>)) {
+        for (i, inner) in self.iter_mut().enumerate() {
+            path.child(&i.to_string(), |path| inner.for_each_mut(path, f));
+        }
     }
 }
 
@@ -221,8 +244,10 @@ impl<P: Params> Params for std::collections::BTreeMap<String, P> {
             path.child(name, |path| inner.for_each(path, f));
         }
     }
-    fn rebuild(&self, path: &mut Path, f: &mut dyn FnMut(&Path, &Tensor<P::Elem>) -> Tensor<P::Elem>) -> Self {
-        self.iter().map(|(name, inner)| (name.clone(), path.child(name, |path| inner.rebuild(path, f)))).collect()
+    fn for_each_mut<'a>(&'a mut self, path: &mut Path, f: &mut dyn FnMut(&Path, &'a mut Tensor<P::Elem>)) {
+        for (name, inner) in self {
+            path.child(name, |path| inner.for_each_mut(path, f));
+        }
     }
 }
 
@@ -233,8 +258,8 @@ macro_rules! tuple {
             fn for_each<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, &'a Tensor<Self::Elem>)) {
                 $(path.child(stringify!($index), |path| self.$index.for_each(path, f));)*
             }
-            fn rebuild(&self, path: &mut Path, f: &mut dyn FnMut(&Path, &Tensor<Self::Elem>) -> Tensor<Self::Elem>) -> Self {
-                ($(path.child(stringify!($index), |path| self.$index.rebuild(path, f)),)*)
+            fn for_each_mut<'a>(&'a mut self, path: &mut Path, f: &mut dyn FnMut(&Path, &'a mut Tensor<Self::Elem>)) {
+                $(path.child(stringify!($index), |path| self.$index.for_each_mut(path, f));)*
             }
         }
     };

@@ -4,6 +4,7 @@
 //! *aligned* (chunk `b` of it is the gradient of loss `b`, which is zero elsewhere) or, where a value that does not depend
 //! on the inputs is used, a sum of [`Factor`]s. Where an operation has no factor, its rule is run once for each example.
 
+use crate::kernels::Buffer;
 use crate::node::{Cx, Level, NodeRef};
 use crate::transforms::variables;
 use crate::{Params, Scalar, Tensor};
@@ -60,6 +61,9 @@ pub struct ExampleGrads<P: Params> {
     losses: Tensor<P::Elem>,
     factors: Vec<Vec<Factor<P::Elem>>>,
 }
+
+/// Examples are added up in this many groups, whatever the number of threads.
+const GROUPS: usize = 4;
 
 enum Gradient<T: Scalar> {
     Aligned(Tensor<T>),
@@ -168,7 +172,7 @@ fn pull_back<T: Scalar>(
             aligned.push(i);
         } else if depends_on_inputs {
             return Err(PerExampleError::MixesExamples { operation: node.rule.name() });
-        } else if let Some(factor) = node.rule.example_factor(i, &g) {
+        } else if let Some(factor) = node.rule.example_factor(i, &g, batch) {
             found.push((i, Gradient::Each(vec![factor])));
         } else {
             spread.push(i);
@@ -257,12 +261,9 @@ fn add_example<T: Scalar>(factors: &[Factor<T>], batch: usize, b: usize, out: &m
             Factor::Outer { rows, columns } => {
                 let time = rows.shape()[0] / batch;
                 let (r, c) = (rows.shape()[1], columns.shape()[1]);
-                for t in b * time..(b + 1) * time {
-                    let column = &columns.as_slice()[t * c..(t + 1) * c];
-                    for (i, &x) in rows.as_slice()[t * r..(t + 1) * r].iter().enumerate() {
-                        out[i * c..(i + 1) * c].iter_mut().zip(column).for_each(|(o, &g)| *o += x * g);
-                    }
-                }
+                let rows = &rows.as_slice()[b * time * r..(b + 1) * time * r];
+                let columns = &columns.as_slice()[b * time * c..(b + 1) * time * c];
+                T::gemm([r, c, time], (rows, true), (columns, false), out, true, 1);
             }
         }
     }
@@ -273,11 +274,32 @@ fn dense<T: Scalar>(factors: &[Factor<T>], batch: usize, count: usize) -> Tensor
     if let [Factor::Dense(rows)] = factors {
         return rows.clone();
     }
-    let mut values = vec![T::ZERO; batch * count];
+    let mut values = Buffer::filled(T::ZERO, batch * count);
     if count > 0 {
         values.par_chunks_exact_mut(count).enumerate().for_each(|(b, row)| add_example(factors, batch, b, row));
     }
     Tensor::raw(values, crate::tensor::checked(&[batch, count]))
+}
+
+/// One example's gradient at a time; fixed groups of examples in parallel, added up in `f64`.
+fn sum_of_squared_rows<T: Scalar>(shape: &[usize], own: &[Factor<T>], batch: usize) -> Tensor<T> {
+    use rayon::prelude::*;
+    let count = shape.iter().product();
+    let size = batch.div_ceil(GROUPS);
+    let group = |first: usize| {
+        let mut total = vec![0.0f64; count];
+        let mut row = vec![T::ZERO; count];
+        for b in first..(first + size).min(batch) {
+            row.fill(T::ZERO);
+            add_example(own, batch, b, &mut row);
+            total.iter_mut().zip(&row).for_each(|(t, g)| *t += g.to_f64() * g.to_f64());
+        }
+        total
+    };
+    let firsts: Vec<usize> = (0..batch).step_by(size).collect();
+    let totals: Vec<Vec<f64>> = firsts.into_par_iter().map(group).collect();
+    let sum = |i: usize| T::from_f64(totals.iter().map(|total| total[i]).sum());
+    Tensor::from_fn(shape, sum)
 }
 
 impl<P: Params> ExampleGrads<P> {
@@ -313,20 +335,8 @@ impl<P: Params> ExampleGrads<P> {
     pub fn sum_of_squares(&self) -> P {
         self.each_tensor(|x, own| match own {
             [Factor::Outer { rows, columns }] if rows.shape()[0] == self.batch => rows.square().t().matmul(&columns.square()),
-            _ => self.sum_of_squared_rows(x, own),
+            _ => sum_of_squared_rows(x.shape(), own, self.batch),
         })
-    }
-
-    /// One example's gradient at a time, added up in `f64`.
-    fn sum_of_squared_rows(&self, x: &Tensor<P::Elem>, own: &[Factor<P::Elem>]) -> Tensor<P::Elem> {
-        let mut total = vec![0.0f64; x.count()];
-        let mut row = vec![P::Elem::ZERO; x.count()];
-        for b in 0..self.batch {
-            row.fill(P::Elem::ZERO);
-            add_example(own, self.batch, b, &mut row);
-            total.iter_mut().zip(&row).for_each(|(t, g)| *t += g.to_f64() * g.to_f64());
-        }
-        Tensor::raw(total.into_iter().map(P::Elem::from_f64).collect(), *x.shape_ref())
     }
 
     /// The inner products of the examples' gradients, `[batch, batch]`.

@@ -1,7 +1,10 @@
 //! The element types: `f32` and `f64`.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
+
+use crate::kernels::{Pool, functions};
 
 mod sealed {
     pub trait Sealed {}
@@ -58,13 +61,17 @@ pub trait Scalar:
     fn powf(self, exponent: Self) -> Self;
     /// Whether the value is neither infinite nor NaN.
     fn is_finite(self) -> bool;
-    /// `out[m, n] = op(a) op(b)`; `a` is stored as `[m, k]`, or as `[k, m]` when `transpose_a`; `b` likewise.
+    /// `out[m, n] = op(a) op(b)`, or added to `out` when `add`; `a` is stored as `[m, k]`, or as `[k, m]` when its flag is
+    /// set; `b` likewise.
     #[doc(hidden)]
-    fn gemm(size: [usize; 3], a: &[Self], transpose_a: bool, b: &[Self], transpose_b: bool, out: &mut [Self], threads: usize);
+    fn gemm(size: [usize; 3], a: (&[Self], bool), b: (&[Self], bool), out: &mut [Self], add: bool, threads: usize);
+    /// This thread's free buffers.
+    #[doc(hidden)]
+    fn with_pool(f: impl FnOnce(&mut Pool<Self>) -> Option<Vec<Self>>) -> Option<Vec<Self>>;
 }
 
 macro_rules! scalar {
-    ($t:ident, $gemm:path) => {
+    ($t:ident, $gemm:path, $exp:path, $tanh:path) => {
         impl Scalar for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -80,7 +87,7 @@ macro_rules! scalar {
             }
             #[inline(always)]
             fn exp(self) -> Self {
-                $t::exp(self)
+                $exp(self)
             }
             #[inline(always)]
             fn ln(self) -> Self {
@@ -88,7 +95,7 @@ macro_rules! scalar {
             }
             #[inline(always)]
             fn tanh(self) -> Self {
-                $t::tanh(self)
+                $tanh(self)
             }
             #[inline(always)]
             fn sin(self) -> Self {
@@ -114,12 +121,19 @@ macro_rules! scalar {
             fn is_finite(self) -> bool {
                 $t::is_finite(self)
             }
-            fn gemm(size: [usize; 3], a: &[Self], transpose_a: bool, b: &[Self], transpose_b: bool, out: &mut [Self], threads: usize) {
-                crate::kernels::matmul::with_gemm($gemm(), size, (a, transpose_a), (b, transpose_b), out, threads)
+            fn gemm(size: [usize; 3], a: (&[Self], bool), b: (&[Self], bool), out: &mut [Self], add: bool, threads: usize) {
+                crate::kernels::matmul::with_gemm($gemm(), size, a, b, out, add, threads)
+            }
+            fn with_pool(f: impl FnOnce(&mut Pool<Self>) -> Option<Vec<Self>>) -> Option<Vec<Self>> {
+                thread_local! {
+                    static POOL: RefCell<Pool<$t>> = const { RefCell::new(Pool::new()) };
+                }
+                // Buffers that outlive their thread's pool are freed by the allocator.
+                POOL.try_with(|pool| f(&mut pool.borrow_mut())).ok().flatten()
             }
         }
     };
 }
 
-scalar!(f32, gemm_f32::gemm::f32::get_gemm_fn);
-scalar!(f64, gemm_f64::gemm::f64::get_gemm_fn);
+scalar!(f32, gemm_f32::gemm::f32::get_gemm_fn, functions::exp, functions::tanh);
+scalar!(f64, gemm_f64::gemm::f64::get_gemm_fn, f64::exp, f64::tanh);

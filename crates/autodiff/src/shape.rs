@@ -55,6 +55,11 @@ impl Shape {
         Some(Shape { rank: rank as u8, sizes })
     }
 
+    /// Whether `other` ends with this shape, so that broadcasting repeats it whole.
+    pub(crate) fn is_suffix_of(&self, other: &Shape) -> bool {
+        other.ends_with(self)
+    }
+
     /// Changes the size of one axis.
     pub(crate) fn set(&mut self, axis: usize, size: usize) {
         self.sizes[axis] = size;

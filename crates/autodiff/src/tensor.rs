@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use nalgebra::{DMatrix, DVector};
 
+use crate::kernels::Buffer;
 use crate::node::{NodeRef, Parents, Rule};
 use crate::{Scalar, Shape, TensorError};
 
@@ -19,7 +20,7 @@ use crate::{Scalar, Shape, TensorError};
 #[derive(Clone)]
 pub struct Tensor<T: Scalar = f32> {
     shape: Shape,
-    data: Arc<Vec<T>>,
+    data: Arc<Buffer<T>>,
     node: Option<NodeRef<T>>,
 }
 
@@ -36,7 +37,8 @@ impl<T: Scalar> Tensor<T> {
         Ok(Self::raw(values, shape))
     }
 
-    pub(crate) fn raw(values: Vec<T>, shape: Shape) -> Self {
+    pub(crate) fn raw(values: impl Into<Buffer<T>>, shape: Shape) -> Self {
+        let values = values.into();
         debug_assert_eq!(values.len(), shape.count());
         Self { shape, data: Arc::new(values), node: None }
     }
@@ -55,7 +57,7 @@ impl<T: Scalar> Tensor<T> {
     #[track_caller]
     pub fn full(value: T, shape: &[usize]) -> Self {
         let shape = checked(shape);
-        Self::raw(vec![value; shape.count()], shape)
+        Self::raw(Buffer::filled(value, shape.count()), shape)
     }
 
     /// Zeros.
@@ -90,7 +92,7 @@ impl<T: Scalar> Tensor<T> {
     #[track_caller]
     pub fn from_fn(shape: &[usize], f: impl FnMut(usize) -> T) -> Self {
         let shape = checked(shape);
-        Self::raw((0..shape.count()).map(f).collect(), shape)
+        Self::raw((0..shape.count()).map(f).collect::<Vec<T>>(), shape)
     }
 
     /// Independent draws from a distribution.
@@ -147,7 +149,7 @@ impl<T: Scalar> Tensor<T> {
 
     /// The value in the other precision, as a constant.
     pub fn cast<U: Scalar>(&self) -> Tensor<U> {
-        Tensor::raw(self.data.iter().map(|x| U::from_f64(x.to_f64())).collect(), self.shape)
+        Tensor::raw(self.data.iter().map(|x| U::from_f64(x.to_f64())).collect::<Vec<U>>(), self.shape)
     }
 
     /// A column vector of nalgebra with the elements in row-major order.
@@ -203,7 +205,48 @@ impl<T: Scalar> Tensor<T> {
 
     /// The elements, if nobody else holds them.
     pub(crate) fn unique(&mut self) -> Option<&mut [T]> {
-        Arc::get_mut(&mut self.data).map(Vec::as_mut_slice)
+        Arc::get_mut(&mut self.data).map(|buffer| &mut buffer[..])
+    }
+
+    /// The elements, copied first if somebody else holds them too; the history is dropped.
+    fn owned(&mut self) -> &mut [T] {
+        self.node = None;
+        &mut Arc::<Buffer<T>>::make_mut(&mut self.data)[..]
+    }
+
+    /// `[x, y, z] ← f([x, y, z], g)` at each element, in one pass and in place: what an optimizer does to parameters and
+    /// two moments. The results are constants.
+    ///
+    /// # Panics
+    /// When the shapes differ.
+    #[track_caller]
+    pub fn update3(x: &mut Self, y: &mut Self, z: &mut Self, g: &Self, f: impl Fn([T; 3], T) -> [T; 3] + Sync) {
+        for other in [&*y, &*z, g] {
+            assert!(other.shape == x.shape, "update3: shapes {} and {} differ", x.shape, other.shape);
+        }
+        crate::kernels::pointwise::update3(x.owned(), y.owned(), z.owned(), &g.data, f);
+    }
+
+    /// `[x, y] ← f([x, y], g)` at each element, in one pass and in place. The results are constants.
+    ///
+    /// # Panics
+    /// When the shapes differ.
+    #[track_caller]
+    pub fn update2(x: &mut Self, y: &mut Self, g: &Self, f: impl Fn([T; 2], T) -> [T; 2] + Sync) {
+        for other in [&*y, g] {
+            assert!(other.shape == x.shape, "update2: shapes {} and {} differ", x.shape, other.shape);
+        }
+        crate::kernels::pointwise::update2(x.owned(), y.owned(), &g.data, f);
+    }
+
+    /// `x ← f(x, g)` at each element, in place. The result is a constant.
+    ///
+    /// # Panics
+    /// When the shapes differ.
+    #[track_caller]
+    pub fn update(&mut self, g: &Self, f: impl Fn(T, T) -> T + Sync) {
+        assert!(g.shape == self.shape, "update: shapes {} and {} differ", self.shape, g.shape);
+        crate::kernels::pointwise::zip_in_place(self.owned(), &g.data, f);
     }
 
     /// The same elements under another shape of the same count, untracked.

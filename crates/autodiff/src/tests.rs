@@ -186,6 +186,101 @@ fn per_example_gradients_agree_with_a_loop() {
 }
 
 #[test]
+fn per_example_gradients_of_a_convolutional_network() {
+    #[derive(Clone, Params)]
+    struct Cnn {
+        filters: [(T64, T64); 2],
+        head: T64,
+    }
+    let filters = [(random(&[3, 2, 3, 3], 1), random(&[3], 2)), (random(&[2, 3, 2, 2], 3), random(&[2], 4))];
+    let model = Cnn { filters, head: random(&[3, 2], 5) };
+    let f = |m: &Cnn, x: &T64| {
+        let [(w1, b1), (w2, b2)] = &m.filters;
+        let x = x.conv2d(w1, Some(b1), [1, 1], [1, 1]).relu().max_pool2d([2, 2], [2, 2]);
+        let x = x.conv2d(w2, Some(b2), [1, 1], [0, 0]).tanh().avg_pool2d([2, 2], [1, 1]);
+        let x = x.reshape(&[x.shape()[0], 2]).linear(&m.head, None);
+        let labels = vec![1; x.shape()[0]];
+        x.softmax_cross_entropy(&labels)
+    };
+    check_per_example(f, &model, &random(&[3, 2, 6, 6], 6));
+}
+
+#[test]
+fn convolution_against_the_definition() {
+    let (x, w, b) = (random(&[2, 3, 5, 6], 1), random(&[4, 3, 3, 2], 2), random(&[4], 3));
+    for (stride, padding) in [([1, 1], [0, 0]), ([2, 1], [1, 2]), ([1, 3], [2, 0]), ([2, 2], [0, 1])] {
+        let y = x.conv2d(&w, Some(&b), stride, padding);
+        let [n, o, h, v] = y.shape() else { panic!() };
+        let at = |n: usize, c: usize, i: isize, j: isize| {
+            if (0..5).contains(&i) && (0..6).contains(&j) { x.as_slice()[((n * 3 + c) * 5 + i as usize) * 6 + j as usize] } else { 0.0 }
+        };
+        for place in 0..n * o * h * v {
+            let (n, o, i, j) = (place / (o * h * v), place / (h * v) % o, place / v % h, place % v);
+            let mut sum = b.as_slice()[o];
+            for (c, ki, kj) in (0..3).flat_map(|c| (0..3).flat_map(move |i| (0..2).map(move |j| (c, i, j)))) {
+                let source = |o: usize, k: usize, axis: usize| (o * stride[axis] + k) as isize - padding[axis] as isize;
+                sum += w.as_slice()[((o * 3 + c) * 3 + ki) * 2 + kj] * at(n, c, source(i, ki, 0), source(j, kj, 1));
+            }
+            assert!((y.as_slice()[place] - sum).abs() < 1e-12, "{stride:?} {padding:?} {place}");
+        }
+    }
+}
+
+#[test]
+fn pooling_by_hand_and_its_ties() {
+    let x = T64::from_vec(vec![1.0, 5.0, 5.0, 2.0, 0.0, 3.0, 1.0, 7.0, 7.0], &[1, 1, 3, 3]).unwrap();
+    assert_eq!(x.max_pool2d([2, 2], [1, 1]).to_vec(), [5.0, 5.0, 7.0, 7.0]);
+    assert_eq!(grad(|x: &T64| x.max_pool2d([2, 2], [1, 1]).sum(), &x).to_vec(), [0.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 2.0, 0.0]);
+    let tied = T64::ones(&[1, 1, 2, 2]);
+    assert_eq!(grad(|x: &T64| x.max_pool2d([2, 2], [2, 2]).sum(), &tied).to_vec(), [1.0, 0.0, 0.0, 0.0]);
+    assert_eq!(x.avg_pool2d([2, 2], [2, 2]).to_vec(), [2.0]);
+}
+
+#[test]
+fn images_and_windows_that_do_not_fit() {
+    let x = T64::zeros(&[1, 2, 3, 3]);
+    let conv = |w: &[usize], stride, padding| x.try_conv2d(&T64::zeros(w), None, stride, padding).unwrap_err();
+    assert!(matches!(conv(&[1, 1, 2, 2], [1, 1], [0, 0]), TensorError::Mismatch { operation: "conv2d", .. }));
+    assert!(matches!(conv(&[1, 2, 4, 4], [1, 1], [0, 0]), TensorError::Argument { operation: "conv2d", .. }));
+    assert!(matches!(conv(&[1, 2, 2, 2], [0, 1], [0, 0]), TensorError::Argument { .. }));
+    assert!(matches!(conv(&[1, 2, 2, 2], [1, 1], [usize::MAX, 0]), TensorError::Argument { .. }));
+    let bias = x.try_conv2d(&T64::zeros(&[1, 2, 2, 2]), Some(&T64::zeros(&[2])), [1, 1], [0, 0]).unwrap_err();
+    assert!(matches!(bias, TensorError::Mismatch { .. }));
+    assert!(matches!(x.try_max_pool2d([4, 1], [1, 1]).unwrap_err(), TensorError::Argument { operation: "max_pool2d", .. }));
+    assert!(matches!(T64::zeros(&[3, 3]).try_avg_pool2d([1, 1], [1, 1]).unwrap_err(), TensorError::Argument { .. }));
+}
+
+#[test]
+fn comparisons_choices_and_gathering() {
+    let (a, b) = (T64::vector(&[1.0, 2.0, 3.0]), T64::scalar(2.0));
+    assert_eq!(a.gt(&b).to_vec(), [0.0, 0.0, 1.0]);
+    assert_eq!(a.ge(&b).to_vec(), [0.0, 1.0, 1.0]);
+    assert_eq!(b.lt(&a).to_vec(), [0.0, 0.0, 1.0]);
+    assert_eq!(a.le(&b).to_vec(), [1.0, 1.0, 0.0]);
+    assert_eq!(a.equal(&b).to_vec(), [0.0, 1.0, 0.0]);
+    assert_eq!(a.not_equal(&b).to_vec(), [1.0, 0.0, 1.0]);
+    assert_eq!(a.maximum(&b).to_vec(), [2.0, 2.0, 3.0]);
+    assert_eq!(a.minimum(&b).to_vec(), [1.0, 2.0, 2.0]);
+    assert!(a.maximum(&T64::scalar(f64::NAN)).as_slice().iter().all(|x| x.is_nan()));
+    // The root's slope at -1 is not a number, and must not reach the gradient.
+    let safe = |x: &T64| x.gt(&T64::scalar(0.0)).where_(&x.sqrt(), &T64::scalar(0.0)).sum();
+    assert_eq!(grad(safe, &T64::vector(&[4.0, 0.25])).to_vec(), [0.25, 1.0]);
+    let rows = T64::from_fn(&[2, 3], |i| i as f64);
+    assert_eq!(rows.gather(1, &[2, 0], &[2, 1]).to_vec(), [2.0, 3.0]);
+    assert_eq!(rows.gather(0, &[1, 0, 1], &[1, 3]).to_vec(), [3.0, 1.0, 5.0]);
+    assert!(rows.try_where(&T64::zeros(&[4]), &b).is_err());
+}
+
+#[test]
+fn softmax_of_extreme_logits() {
+    let x = T64::from_vec(vec![1000.0, 0.0, -1000.0, f64::NEG_INFINITY], &[1, 4]).unwrap();
+    assert_eq!(x.softmax().to_vec(), [1.0, 0.0, 0.0, 0.0]);
+    assert_eq!(x.log_softmax().as_slice()[1], -1000.0);
+    assert_eq!(x.softmax_cross_entropy(&[1]).item(), 1000.0);
+    assert!(T64::from_vec(vec![f64::NAN, 0.0], &[1, 2]).unwrap().softmax().as_slice().iter().all(|p| p.is_nan()));
+}
+
+#[test]
 fn per_example_refuses_what_it_cannot_do() {
     let (w, x) = (random(&[3, 2], 1), random(&[4, 3], 2));
     let normed = |w: &T64, x: &T64| {
@@ -270,7 +365,17 @@ mod properties {
             check_both("sum_axis", |x| x.sum_axis(axis).square(), &x);
             check_both("mean_keep", |x| x.mean_keep(axis).square(), &x);
             check_both("max_axis", |x| x.max_axis(axis).square(), &x);
-            check_both("softmax", T64::softmax, &x);
+            check_both("softmax", |x| x.softmax().square(), &x);
+            check_both("softmax_axis", |x| x.softmax_axis(axis).square(), &x);
+            check_both("log_softmax_axis", |x| x.log_softmax_axis(axis).square(), &x);
+            let mut one = shape.clone();
+            one[axis as usize] = 2;
+            let picks: Vec<usize> = (0..one.iter().product()).map(|i| (i * 7 + seed as usize) % n).collect();
+            check_both("gather", |x| x.gather(axis, &picks, &one).square(), &x);
+            let other = random(&shape[1..], seed + 1);
+            check_both("where_", |x| other.gt(&T64::scalar(0.0)).where_(&x.square(), &x.sin()), &x);
+            check_both("maximum", |x| x.square().maximum(&other), &x);
+            check_both("minimum", |x| other.minimum(&x.square()), &x);
             check_both("log_softmax", |x| x.log_softmax().square(), &x);
             check_both("layer_norm", |x| x.layer_norm(0.1), &x);
             check_both("narrow", |x| x.narrow(axis, n - 1, 1).square(), &x);
@@ -285,6 +390,25 @@ mod properties {
         }
 
         #[test]
+        fn images(
+            batch in 0usize..3, channels in 1usize..3, filters in 1usize..3, size in (1usize..6, 1usize..6),
+            kernel in (1usize..4, 1usize..4), stride in (1usize..3, 1usize..3), padding in (0usize..3, 0usize..2), seed in 0u64..1000,
+        ) {
+            let (size, kernel, stride, padding) = ([size.0, size.1], [kernel.0, kernel.1], [stride.0, stride.1], [padding.0, padding.1]);
+            let x = random(&[batch, channels, size[0], size[1]], seed);
+            let w = random(&[filters, channels, kernel[0], kernel[1]], seed + 1);
+            if x.try_conv2d(&w, None, stride, padding).is_ok() {
+                check_both("conv2d images", |x| x.conv2d(&w, None, stride, padding).square(), &x);
+                check_both("conv2d filters", |w| x.conv2d(w, None, stride, padding).square(), &w);
+                check_both("conv2d bias", |b| x.conv2d(&w, Some(b), stride, padding).square(), &random(&[filters], seed));
+            }
+            if x.try_max_pool2d(kernel, stride).is_ok() {
+                check_both("max_pool2d", |x| x.max_pool2d(kernel, stride).square(), &x);
+                check_both("avg_pool2d", |x| x.avg_pool2d(kernel, stride).square(), &x);
+            }
+        }
+
+        #[test]
         fn products(m in 0usize..4, k in 0usize..4, n in 0usize..4, batch in 1usize..3, seed in 0u64..1000) {
             let (a, b) = (random(&[m, k], seed), random(&[k, n], seed + 1));
             check_both("matmul left", |a| a.matmul(&b).square(), &a);
@@ -295,6 +419,7 @@ mod properties {
             let (p, q) = (random(&[batch, m, k], seed + 3), random(&[1, k, n], seed + 4));
             check_both("batched left", |p| p.matmul(&q).square(), &p);
             check_both("batched right", |q| p.matmul(q).square(), &q);
+            check_both("linear bias", |n| a.linear(&w, Some(n)).square(), &random(&[n], seed));
             let logits = random(&[m, k + 1], seed);
             check_both("cross entropy", |x| x.softmax_cross_entropy(&vec![k; m]), &logits);
         }

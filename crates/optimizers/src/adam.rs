@@ -1,6 +1,6 @@
 //! Adam.
 
-use gradus_autodiff::{Params, Scalar};
+use gradus_autodiff::{Params, Scalar, Tensor};
 
 use crate::{OptimizerError, Rule, check, check_like};
 
@@ -24,9 +24,10 @@ impl Default for Adam {
 }
 
 /// What [`Adam`] remembers: continuing from a copy gives the same bits.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AdamState<P> {
+#[derive(Debug, Clone, PartialEq, Params)]
+pub struct AdamState<P: Params> {
     /// Steps taken.
+    #[params(skip)]
     pub step: u64,
     /// The running mean of the gradient.
     pub first_moment: P,
@@ -50,8 +51,8 @@ impl Adam {
 impl<P: Params> Rule<P> for Adam {
     type State = AdamState<P>;
 
-    fn init(&self, params: &P) -> AdamState<P> {
-        AdamState { step: 0, first_moment: params.zeros_like(), second_moment: params.zeros_like() }
+    fn state_at(&self, step: u64, params: &P) -> AdamState<P> {
+        AdamState { step, first_moment: params.zeros_like(), second_moment: params.zeros_like() }
     }
 
     fn step(&self, params: &mut P, gradient: &P, state: &mut AdamState<P>) -> Result<(), OptimizerError> {
@@ -59,18 +60,22 @@ impl<P: Params> Rule<P> for Adam {
         check_like("the gradient", gradient, params)?;
         check_like("the first moment", &state.first_moment, params)?;
         check_like("the second moment", &state.second_moment, params)?;
-        let c = P::Elem::from_f64;
-        let decayed = |moment: &P, gradient: &P, beta: f64| moment.zip_map(gradient, |m, g| m * c(beta) + g * c(1.0 - beta));
         state.step += 1;
-        state.first_moment = decayed(&state.first_moment, gradient, self.beta1);
-        state.second_moment = decayed(&state.second_moment, &gradient.map(|_, g| g.square()), self.beta2);
+        let c = P::Elem::from_f64;
         let corrected = |beta: f64| 1.0 - beta.powf(state.step as f64);
-        let (first, second) = (corrected(self.beta1), corrected(self.beta2));
-        let direction = state.first_moment.zip_map(&state.second_moment, |m, v| {
-            let root = (v * c(1.0 / second)).sqrt() + c(self.epsilon);
-            m * c(1.0 / first) / root
-        });
-        *params = params.axpy(c(-self.learning_rate), &direction);
+        let rate = c(self.learning_rate / corrected(self.beta1));
+        let scale = c(1.0 / corrected(self.beta2).sqrt());
+        let (keep1, new1) = (c(self.beta1), c(1.0 - self.beta1));
+        let (keep2, new2) = (c(self.beta2), c(1.0 - self.beta2));
+        let epsilon = c(self.epsilon);
+        let moments = state.first_moment.leaves_mut().into_iter().zip(state.second_moment.leaves_mut());
+        for ((x, (m, v)), g) in params.leaves_mut().into_iter().zip(moments).zip(gradient.leaves()) {
+            Tensor::update3(x, m, v, g, |[x, m, v], g| {
+                let m = keep1 * m + new1 * g;
+                let v = keep2 * v + new2 * (g * g);
+                [x - rate * m / (v.sqrt() * scale + epsilon), m, v]
+            });
+        }
         Ok(())
     }
 }

@@ -53,11 +53,16 @@ pub enum OptimizerError {
 
 /// An update rule: how a gradient changes a model.
 pub trait Rule<P: Params> {
-    /// What the rule remembers between steps.
-    type State;
+    /// What the rule remembers between steps: tensors with names, so that it can be saved like a model.
+    type State: Params<Elem = P::Elem>;
 
     /// The state before the first step.
-    fn init(&self, params: &P) -> Self::State;
+    fn init(&self, params: &P) -> Self::State {
+        self.state_at(0, params)
+    }
+
+    /// A state of zeros that counts from `step`: what a saved state's tensors are read into.
+    fn state_at(&self, step: u64, params: &P) -> Self::State;
 
     /// One update of `params` along `gradient`.
     ///
@@ -72,8 +77,8 @@ fn check(name: &'static str, value: f64, valid: bool, expected: &'static str) ->
 }
 
 fn check_like<P: Params>(what: &'static str, other: &P, params: &P) -> Result<(), OptimizerError> {
-    let shapes = |p: &P| p.leaves().iter().map(|x| x.shape().to_vec()).collect::<Vec<_>>();
-    if shapes(other) == shapes(params) {
+    let (theirs, own) = (other.leaves(), params.leaves());
+    if theirs.len() == own.len() && theirs.iter().zip(&own).all(|(a, b)| a.shape() == b.shape()) {
         Ok(())
     } else {
         Err(OptimizerError::Shape { what, found: other.count(), expected: params.count() })

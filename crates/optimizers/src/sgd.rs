@@ -1,6 +1,6 @@
 //! Stochastic gradient descent with momentum.
 
-use gradus_autodiff::{Params, Scalar};
+use gradus_autodiff::{Params, Scalar, Tensor};
 
 use crate::{OptimizerError, Rule, check, check_like};
 
@@ -21,8 +21,8 @@ impl Default for Sgd {
 }
 
 /// What [`Sgd`] remembers.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SgdState<P> {
+#[derive(Debug, Clone, PartialEq, Params)]
+pub struct SgdState<P: Params> {
     /// The velocity v; none without momentum.
     pub velocity: Option<P>,
 }
@@ -41,22 +41,28 @@ impl Sgd {
 impl<P: Params> Rule<P> for Sgd {
     type State = SgdState<P>;
 
-    fn init(&self, params: &P) -> SgdState<P> {
+    fn state_at(&self, _step: u64, params: &P) -> SgdState<P> {
         SgdState { velocity: (self.momentum > 0.0).then(|| params.zeros_like()) }
     }
 
     fn step(&self, params: &mut P, gradient: &P, state: &mut SgdState<P>) -> Result<(), OptimizerError> {
         self.validate()?;
         check_like("the gradient", gradient, params)?;
-        let rate = P::Elem::from_f64(-self.learning_rate);
-        let Some(velocity) = &state.velocity else {
-            *params = params.axpy(rate, gradient);
+        let rate = P::Elem::from_f64(self.learning_rate);
+        let Some(velocity) = &mut state.velocity else {
+            for (x, g) in params.leaves_mut().into_iter().zip(gradient.leaves()) {
+                x.update(g, |x, g| x - rate * g);
+            }
             return Ok(());
         };
         check_like("the velocity", velocity, params)?;
-        let velocity = gradient.axpy(P::Elem::from_f64(self.momentum), velocity);
-        *params = params.axpy(rate, &velocity);
-        state.velocity = Some(velocity);
+        let momentum = P::Elem::from_f64(self.momentum);
+        for ((x, v), g) in params.leaves_mut().into_iter().zip(velocity.leaves_mut()).zip(gradient.leaves()) {
+            Tensor::update2(x, v, g, |[x, v], g| {
+                let v = momentum * v + g;
+                [x - rate * v, v]
+            });
+        }
         Ok(())
     }
 }

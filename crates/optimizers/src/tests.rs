@@ -77,3 +77,64 @@ fn wrong_settings_and_shapes_change_nothing() {
     assert_eq!(error, OptimizerError::Shape { what: "the gradient", found: 1, expected: 2 });
     assert_eq!((x, state.step), (before, 0));
 }
+
+mod properties {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn draw(count: usize, seed: u64) -> T64 {
+        T64::sample(&[count], rand_distr::StandardNormal, &mut gradus_base::stream(seed, "optimizers-test", 0))
+    }
+
+    proptest! {
+        /// Adam's first step moves every coordinate by the learning rate, whatever the scale of the gradient.
+        #[test]
+        fn the_first_step_of_adam_ignores_the_scale(count in 0usize..20, scale in 1e-3f64..1e3, seed in 0u64..1000) {
+            let rule = Adam { learning_rate: 0.1, epsilon: 1e-300, ..Adam::default() };
+            let mut x = draw(count, seed);
+            let (before, g) = (x.clone(), draw(count, seed + 1) * scale);
+            let mut state = rule.init(&x);
+            rule.step(&mut x, &g, &mut state).unwrap();
+            for ((a, b), g) in before.as_slice().iter().zip(x.as_slice()).zip(g.as_slice()) {
+                prop_assert!((a - b - 0.1 * g.signum()).abs() < 1e-12);
+            }
+        }
+
+        /// With a constant gradient, momentum's displacement is the sum of a geometric series.
+        #[test]
+        fn momentum_is_a_geometric_series(momentum in 0.0f64..0.99, steps in 1u32..30, seed in 0u64..1000) {
+            let rule = Sgd { learning_rate: 0.01, momentum };
+            let g = draw(3, seed);
+            let mut x = T64::zeros(&[3]);
+            let mut state = rule.init(&x);
+            for _ in 0..steps {
+                rule.step(&mut x, &g, &mut state).unwrap();
+            }
+            let factor: f64 = (1..=steps).map(|n| (0..n).map(|k| momentum.powi(k as i32)).sum::<f64>()).sum();
+            for (x, g) in x.as_slice().iter().zip(g.as_slice()) {
+                prop_assert!((x + 0.01 * factor * g).abs() < 1e-9 * (1.0 + factor));
+            }
+        }
+
+        /// Updates in place do not reach copies of the parameters.
+        #[test]
+        fn copies_keep_their_values(seed in 0u64..1000) {
+            let mut x = draw(5, seed);
+            let (copy, values) = (x.clone(), x.to_vec());
+            let g = draw(5, seed + 1);
+            let mut state = Rule::<T64>::init(&Adam::default(), &x);
+            Adam::default().step(&mut x, &g, &mut state).unwrap();
+            Sgd::default().step(&mut x, &g, &mut crate::SgdState { velocity: None }).unwrap();
+            prop_assert_eq!(copy.to_vec(), values);
+        }
+
+        #[test]
+        fn clipping_bounds_the_norm(count in 1usize..20, limit in 0.01f64..10.0, seed in 0u64..1000) {
+            let g = draw(count, seed);
+            let (clipped, norm) = clip_norm(&g, limit);
+            prop_assert!((norm - g.norm().item()).abs() < 1e-12);
+            prop_assert!(clipped.norm().item() <= limit * (1.0 + 1e-12));
+            if norm <= limit { prop_assert_eq!(clipped, g); }
+        }
+    }
+}

@@ -31,13 +31,14 @@ pub(crate) type GemmFn<T> = unsafe fn(
     Parallelism,
 );
 
-/// `out[m, n] = op(a) op(b)`, where each operand is a row-major slice and whether it is stored transposed.
+/// `out[m, n] = op(a) op(b)`, or added to it when `add`, where each operand is a row-major slice and whether it is stored transposed.
 pub(crate) fn with_gemm<T: Scalar>(
     gemm: GemmFn<T>,
     [m, n, k]: [usize; 3],
     a: (&[T], bool),
     b: (&[T], bool),
     out: &mut [T],
+    add: bool,
     threads: usize,
 ) {
     assert!(a.0.len() == m * k && b.0.len() == k * n && out.len() == m * n);
@@ -45,8 +46,15 @@ pub(crate) fn with_gemm<T: Scalar>(
         return;
     }
     if k == 0 {
-        out.fill(T::ZERO);
+        if !add {
+            out.fill(T::ZERO);
+        }
         return;
+    }
+    // The kernel is slow on a transposed right operand of few rows (it packs it at power-of-two strides).
+    if b.1 && k >= 128 && (32..=512).contains(&m) && n >= 16 {
+        let plain = super::strided::transpose(b.0, n, k);
+        return with_gemm(gemm, [m, n, k], a, (&plain, false), out, add, threads);
     }
     let strides = |transposed: bool, rows: usize, columns: usize| -> (isize, isize) {
         if transposed { (rows as isize, 1) } else { (1, columns as isize) }
@@ -55,7 +63,7 @@ pub(crate) fn with_gemm<T: Scalar>(
     let (b_column, b_row) = strides(b.1, k, n);
     let parallelism = if threads > 1 && m * n * k >= PARALLEL_PRODUCT { Parallelism::Rayon(threads) } else { Parallelism::None };
     // SAFETY: the assertion above makes every index that the strides reach lie inside its slice; `out` is borrowed
-    // mutably, so it overlaps neither operand; `read_dst = false` means its old contents are not read.
+    // mutably, so it overlaps neither operand.
     unsafe {
         gemm(
             m,
@@ -64,14 +72,14 @@ pub(crate) fn with_gemm<T: Scalar>(
             out.as_mut_ptr(),
             1,
             n as isize,
-            false,
+            add,
             a.0.as_ptr(),
             a_column,
             a_row,
             b.0.as_ptr(),
             b_column,
             b_row,
-            T::ZERO,
+            if add { T::ONE } else { T::ZERO },
             T::ONE,
             false,
             false,

@@ -1,11 +1,21 @@
-//! The only place that touches raw buffers and threads. Everything above is safe code in terms of these kernels.
+//! The only place that touches raw buffers, vector registers and threads. Everything above is safe code in terms of these
+//! kernels.
 //!
 //! Work is split by length alone and partial results are added in order, so results do not depend on the number of threads.
 
+mod buffer;
+pub(crate) mod convolution;
+pub(crate) mod functions;
 pub(crate) mod matmul;
 pub(crate) mod pointwise;
+pub(crate) mod pooling;
 pub(crate) mod reduce;
+pub(crate) mod rows;
+mod simd;
 pub(crate) mod strided;
+
+pub(crate) use buffer::{Buffer, Pool};
+pub(crate) use simd::vectorised;
 
 /// Elements below which a pointwise pass stays on one thread: the hand-over costs more than the work.
 pub(crate) const PARALLEL: usize = 64 * 1024;

@@ -2,26 +2,22 @@
 
 use rayon::prelude::*;
 
-use super::{BLOCK, PARALLEL};
+use super::{BLOCK, Buffer, PARALLEL, vectorised};
 use crate::Scalar;
 
-pub(crate) fn map<T: Scalar>(x: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
-    let mut out = vec![T::ZERO; x.len()];
-    map_to(x, &mut out, f);
-    out
-}
-
-fn map_to<T: Scalar>(x: &[T], out: &mut [T], f: impl Fn(T) -> T + Sync) {
-    let body = |out: &mut [T], x: &[T]| out.iter_mut().zip(x).for_each(|(o, &x)| *o = f(x));
+pub(crate) fn map<T: Scalar>(x: &[T], f: impl Fn(T) -> T + Sync) -> Buffer<T> {
+    let mut out = Buffer::stale(x.len());
+    let body = |out: &mut [T], x: &[T]| vectorised(|| out.iter_mut().zip(x).for_each(|(o, &x)| *o = f(x)));
     if x.len() < PARALLEL {
-        body(out, x);
+        body(&mut out, x);
     } else {
         out.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).for_each(|(o, x)| body(o, x));
     }
+    out
 }
 
 pub(crate) fn map_in_place<T: Scalar>(x: &mut [T], f: impl Fn(T) -> T + Sync) {
-    let body = |x: &mut [T]| x.iter_mut().for_each(|x| *x = f(*x));
+    let body = |x: &mut [T]| vectorised(|| x.iter_mut().for_each(|x| *x = f(*x)));
     if x.len() < PARALLEL {
         body(x);
     } else {
@@ -29,12 +25,14 @@ pub(crate) fn map_in_place<T: Scalar>(x: &mut [T], f: impl Fn(T) -> T + Sync) {
     }
 }
 
-pub(crate) fn zip<T: Scalar>(x: &[T], y: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
-    let mut out = vec![T::ZERO; x.len()];
+pub(crate) fn zip<T: Scalar>(x: &[T], y: &[T], f: impl Fn(T, T) -> T + Sync) -> Buffer<T> {
+    let mut out = Buffer::stale(x.len());
     let body = |out: &mut [T], x: &[T], y: &[T]| {
-        for ((o, &x), &y) in out.iter_mut().zip(x).zip(y) {
-            *o = f(x, y);
-        }
+        vectorised(|| {
+            for ((o, &x), &y) in out.iter_mut().zip(x).zip(y) {
+                *o = f(x, y);
+            }
+        })
     };
     if x.len() < PARALLEL {
         body(&mut out, x, y);
@@ -46,10 +44,93 @@ pub(crate) fn zip<T: Scalar>(x: &[T], y: &[T], f: impl Fn(T, T) -> T + Sync) -> 
 
 /// `x[i] = f(x[i], y[i])`.
 pub(crate) fn zip_in_place<T: Scalar>(x: &mut [T], y: &[T], f: impl Fn(T, T) -> T + Sync) {
-    let body = |x: &mut [T], y: &[T]| x.iter_mut().zip(y).for_each(|(x, &y)| *x = f(*x, y));
+    let body = |x: &mut [T], y: &[T]| vectorised(|| x.iter_mut().zip(y).for_each(|(x, &y)| *x = f(*x, y)));
     if x.len() < PARALLEL {
         body(x, y);
     } else {
         x.par_chunks_mut(BLOCK).zip(y.par_chunks(BLOCK)).for_each(|(x, y)| body(x, y));
+    }
+}
+
+/// `x[i] = f(x[i], y[i], z[i])`.
+pub(crate) fn zip3_in_place<T: Scalar>(x: &mut [T], y: &[T], z: &[T], f: impl Fn(T, T, T) -> T + Sync) {
+    let body = |x: &mut [T], y: &[T], z: &[T]| vectorised(|| x.iter_mut().zip(y).zip(z).for_each(|((x, &y), &z)| *x = f(*x, y, z)));
+    if x.len() < PARALLEL {
+        body(x, y, z);
+    } else {
+        x.par_chunks_mut(BLOCK).zip(y.par_chunks(BLOCK)).zip(z.par_chunks(BLOCK)).for_each(|((x, y), z)| body(x, y, z));
+    }
+}
+
+/// `[x, y, z][i] = f([x, y, z][i], g[i])`: an optimizer's update in one pass.
+pub(crate) fn update3<T: Scalar>(x: &mut [T], y: &mut [T], z: &mut [T], g: &[T], f: impl Fn([T; 3], T) -> [T; 3] + Sync) {
+    let body = |x: &mut [T], y: &mut [T], z: &mut [T], g: &[T]| {
+        vectorised(|| {
+            for (((x, y), z), &g) in x.iter_mut().zip(y).zip(z).zip(g) {
+                [*x, *y, *z] = f([*x, *y, *z], g);
+            }
+        })
+    };
+    if x.len() < PARALLEL {
+        body(x, y, z, g);
+    } else {
+        let moments = y.par_chunks_mut(BLOCK).zip(z.par_chunks_mut(BLOCK));
+        x.par_chunks_mut(BLOCK).zip(moments).zip(g.par_chunks(BLOCK)).for_each(|((x, (y, z)), g)| body(x, y, z, g));
+    }
+}
+
+/// `[x, y][i] = f([x, y][i], g[i])`.
+pub(crate) fn update2<T: Scalar>(x: &mut [T], y: &mut [T], g: &[T], f: impl Fn([T; 2], T) -> [T; 2] + Sync) {
+    let body = |x: &mut [T], y: &mut [T], g: &[T]| {
+        vectorised(|| {
+            for ((x, y), &g) in x.iter_mut().zip(y).zip(g) {
+                [*x, *y] = f([*x, *y], g);
+            }
+        })
+    };
+    if x.len() < PARALLEL {
+        body(x, y, g);
+    } else {
+        x.par_chunks_mut(BLOCK).zip(y.par_chunks_mut(BLOCK)).zip(g.par_chunks(BLOCK)).for_each(|((x, y), g)| body(x, y, g));
+    }
+}
+
+/// `out[i, j] = f(x[i, j], row[j])` for rows of `row.len()`.
+pub(crate) fn zip_rows<T: Scalar>(x: &[T], row: &[T], f: impl Fn(T, T) -> T + Sync) -> Buffer<T> {
+    let mut out = Buffer::stale(x.len());
+    let width = row.len().max(1);
+    let body = |out: &mut [T], x: &[T]| {
+        vectorised(|| {
+            for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+                for ((o, &x), &y) in out.iter_mut().zip(x).zip(row) {
+                    *o = f(x, y);
+                }
+            }
+        })
+    };
+    let block = (BLOCK / width).max(1) * width;
+    if x.len() < PARALLEL {
+        body(&mut out, x);
+    } else {
+        out.par_chunks_mut(block).zip(x.par_chunks(block)).for_each(|(o, x)| body(o, x));
+    }
+    out
+}
+
+/// `x[i, j] = f(x[i, j], row[j])`.
+pub(crate) fn zip_rows_in_place<T: Scalar>(x: &mut [T], row: &[T], f: impl Fn(T, T) -> T + Sync) {
+    let width = row.len().max(1);
+    let body = |x: &mut [T]| {
+        vectorised(|| {
+            for x in x.chunks_exact_mut(width) {
+                x.iter_mut().zip(row).for_each(|(x, &y)| *x = f(*x, y));
+            }
+        })
+    };
+    let block = (BLOCK / width).max(1) * width;
+    if x.len() < PARALLEL {
+        body(x);
+    } else {
+        x.par_chunks_mut(block).for_each(body);
     }
 }

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::PARALLEL;
+use super::{BLOCK, Buffer, PARALLEL, vectorised};
 use crate::Scalar;
 
 const LANES: usize = 16;
@@ -12,38 +12,28 @@ const LEAF: usize = 1024;
 pub(crate) fn sum<T: Scalar>(x: &[T]) -> f64 {
     let leaf = |x: &[T]| {
         let mut lanes = [T::ZERO; LANES];
-        let mut chunks = x.chunks_exact(LANES);
-        for chunk in &mut chunks {
+        let (chunks, tail) = x.as_chunks::<LANES>();
+        for chunk in chunks {
             lanes.iter_mut().zip(chunk).for_each(|(lane, &x)| *lane += x);
         }
-        let tail: f64 = chunks.remainder().iter().map(|x| x.to_f64()).sum();
+        let tail: f64 = tail.iter().map(|x| x.to_f64()).sum();
         lanes.iter().map(|x| x.to_f64()).sum::<f64>() + tail
     };
-    x.chunks(LEAF).map(leaf).sum()
+    vectorised(|| x.chunks(LEAF).map(leaf).sum())
 }
 
 /// `out[outer, inner] = Σ_n x[outer, n, inner]`.
-pub(crate) fn sum_middle<T: Scalar>(x: &[T], outer: usize, n: usize, inner: usize) -> Vec<T> {
-    let mut out = vec![T::ZERO; outer * inner];
+pub(crate) fn sum_middle<T: Scalar>(x: &[T], outer: usize, n: usize, inner: usize) -> Buffer<T> {
+    let mut out = Buffer::filled(T::ZERO, outer * inner);
     if out.is_empty() || n == 0 {
         return out;
     }
     if inner == 1 && outer == 1 && n >= PARALLEL {
-        let parts: Vec<f64> = x.par_chunks(super::BLOCK).map(sum).collect();
+        let parts: Vec<f64> = x.par_chunks(BLOCK).map(sum).collect();
         out[0] = T::from_f64(parts.iter().sum());
         return out;
     }
-    let row = |(out, x): (&mut [T], &[T])| {
-        if inner == 1 {
-            out[0] = T::from_f64(sum(x));
-            return;
-        }
-        let mut wide = vec![0.0f64; inner];
-        for x in x.chunks_exact(inner) {
-            wide.iter_mut().zip(x).for_each(|(w, x)| *w += x.to_f64());
-        }
-        out.iter_mut().zip(&wide).for_each(|(o, &w)| *o = T::from_f64(w));
-    };
+    let row = |(out, x): (&mut [T], &[T])| if inner == 1 { out[0] = T::from_f64(sum(x)) } else { sum_rows(x, out) };
     if x.len() < PARALLEL {
         out.chunks_exact_mut(inner).zip(x.chunks_exact(n * inner)).for_each(row);
     } else {
@@ -52,10 +42,36 @@ pub(crate) fn sum_middle<T: Scalar>(x: &[T], outer: usize, n: usize, inner: usiz
     out
 }
 
+/// Rows summed in the element type before they are added in `f64`.
+const ROWS: usize = 16;
+/// Columns of which the sums stay in registers or the first cache.
+const COLUMNS: usize = 64;
+
+/// `out[j] = Σ_i x[i, j]`: sixteen rows at a time, those sums in `f64`.
+fn sum_rows<T: Scalar>(x: &[T], out: &mut [T]) {
+    let width = out.len();
+    vectorised(|| {
+        for (start, out) in (0..).step_by(COLUMNS).zip(out.chunks_mut(COLUMNS)) {
+            let mut wide = [0.0f64; COLUMNS];
+            for rows in x.chunks(ROWS * width) {
+                let mut narrow = [T::ZERO; COLUMNS];
+                for row in rows.chunks_exact(width) {
+                    narrow.iter_mut().zip(&row[start..start + out.len()]).for_each(|(sum, &x)| *sum += x);
+                }
+                wide.iter_mut().zip(&narrow).for_each(|(wide, x)| *wide += x.to_f64());
+            }
+            out.iter_mut().zip(&wide).for_each(|(o, &sum)| *o = T::from_f64(sum));
+        }
+    });
+}
+
 /// `out[outer, inner] = max_n x[outer, n, inner]`; NaN wins.
-pub(crate) fn max_middle<T: Scalar>(x: &[T], outer: usize, n: usize, inner: usize) -> Vec<T> {
-    let mut out = vec![T::NEG_INFINITY; outer * inner];
-    for (o, x) in out.chunks_exact_mut(inner.max(1)).zip(x.chunks_exact((n * inner).max(1))) {
+pub(crate) fn max_middle<T: Scalar>(x: &[T], outer: usize, n: usize, inner: usize) -> Buffer<T> {
+    let mut out = Buffer::filled(T::NEG_INFINITY, outer * inner);
+    if inner == 0 || n == 0 {
+        return out;
+    }
+    for (o, x) in out.chunks_exact_mut(inner).zip(x.chunks_exact(n * inner)) {
         for x in x.chunks_exact(inner) {
             for (o, &x) in o.iter_mut().zip(x) {
                 if x > *o || x.partial_cmp(&x).is_none() {

@@ -1,8 +1,10 @@
 //! Walks over strided views: broadcasting, permutation.
 
+use super::Buffer;
+use crate::Scalar;
 use crate::shape::{MAX_RANK, Shape};
 
-/// Calls `f(offset_in_row_major_output, source_offset, inner_stride)` for each run along the last axis.
+/// Calls `f(offset_in_row_major_output, source_offset)` for each run along the last axis.
 fn runs(shape: &Shape, strides: &[usize; MAX_RANK], mut f: impl FnMut(usize, usize)) {
     let rank = shape.len();
     let lead = &shape[..rank.saturating_sub(1)];
@@ -26,8 +28,8 @@ fn runs(shape: &Shape, strides: &[usize; MAX_RANK], mut f: impl FnMut(usize, usi
 }
 
 /// The row-major copy of the view of `x` with these strides.
-pub(crate) fn gather<T: Copy + Default>(x: &[T], shape: &Shape, strides: &[usize; MAX_RANK]) -> Vec<T> {
-    let mut out = vec![T::default(); shape.count()];
+pub(crate) fn gather<T: Scalar>(x: &[T], shape: &Shape, strides: &[usize; MAX_RANK]) -> Buffer<T> {
+    let mut out = Buffer::stale(shape.count());
     let run = shape.last().copied().unwrap_or(1);
     let step = if shape.is_empty() { 0 } else { strides[shape.len() - 1] };
     runs(shape, strides, |to, from| {
@@ -38,5 +40,23 @@ pub(crate) fn gather<T: Copy + Default>(x: &[T], shape: &Shape, strides: &[usize
             _ => out.iter_mut().zip(x[from..].iter().step_by(step)).for_each(|(o, &x)| *o = x),
         }
     });
+    out
+}
+
+/// Side of the blocks in which a matrix is transposed: two blocks fit the first cache.
+const TILE: usize = 16;
+
+/// The transpose `[columns, rows]` of a matrix `[rows, columns]`.
+pub(crate) fn transpose<T: Scalar>(x: &[T], rows: usize, columns: usize) -> Buffer<T> {
+    let mut out = Buffer::stale(x.len());
+    for row in (0..rows).step_by(TILE) {
+        for column in (0..columns).step_by(TILE) {
+            for c in column..(column + TILE).min(columns) {
+                for r in row..(row + TILE).min(rows) {
+                    out[c * rows + r] = x[r * columns + c];
+                }
+            }
+        }
+    }
     out
 }

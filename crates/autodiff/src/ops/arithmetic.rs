@@ -2,8 +2,9 @@
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-use crate::kernels::{pointwise, strided};
+use crate::kernels::{Buffer, pointwise, strided};
 use crate::node::{Cx, Rule};
+use crate::per_example::Factor;
 use crate::{Scalar, Shape, Tensor, TensorError};
 
 #[derive(Clone, Copy, PartialEq)]
@@ -89,6 +90,30 @@ impl<T: Scalar> Rule<T> for Binary<T> {
             cx.add(1, d.sum_to(right));
         }
     }
+    fn example_factor(&self, parent: usize, g: &Tensor<T>, batch: usize) -> Option<Factor<T>> {
+        let other = self.saved[1 - parent].as_ref().map(Tensor::detach);
+        let each = match (self.kind, parent, other) {
+            (Kind::Add, ..) | (Kind::Sub, 0, _) => g.clone(),
+            (Kind::Sub, ..) => -g,
+            (Kind::Mul, _, Some(other)) => g * &other,
+            (Kind::Div, 0, Some(other)) => g / &other,
+            _ => return None,
+        };
+        // Example by example, the axes along which the parameter was repeated are summed.
+        let (own, out) = (&self.shapes[parent], g.shape());
+        let examples = out.first().copied().filter(|n| n % batch == 0)?;
+        let mut chunk = out.to_vec();
+        chunk[0] = examples / batch;
+        let lead = out.len() - own.len();
+        if lead == 0 && own[0] != 1 {
+            return None;
+        }
+        let mut target = vec![1; out.len()];
+        target[lead..].copy_from_slice(own);
+        target[0] = 1;
+        let each = each.reshape(&[&[batch], &chunk[..]].concat()).sum_to(&[&[batch], &target[..]].concat());
+        Some(Factor::Dense(each.reshape(&[batch, own.count()])))
+    }
     fn keeps_examples(&self, parent: usize, batch: usize) -> bool {
         let own = &self.shapes[parent];
         let Some(out) = self.shapes[0].broadcast(&self.shapes[1]) else { return false };
@@ -113,7 +138,7 @@ fn leading_axes_agree(a: &[usize], b: &[usize], batch: usize) -> bool {
 
 impl<T: Scalar> Tensor<T> {
     /// The tensor repeated along broadcast axes, as a constant.
-    pub(crate) fn expanded(&self, shape: &Shape) -> Vec<T> {
+    pub(crate) fn expanded(&self, shape: &Shape) -> Buffer<T> {
         strided::gather(self.as_slice(), shape, &self.shape_ref().strides_for(shape))
     }
 
@@ -151,6 +176,14 @@ impl<T: Scalar> Tensor<T> {
                     other.without_node()
                 } else {
                     Tensor::raw(pointwise::zip(self.as_slice(), other.as_slice(), f), out)
+                }
+            } else if shapes[0] == out && shapes[1].is_suffix_of(&out) {
+                match self.unique() {
+                    Some(x) => {
+                        pointwise::zip_rows_in_place(x, other.as_slice(), f);
+                        self.without_node()
+                    }
+                    None => Tensor::raw(pointwise::zip_rows(self.as_slice(), other.as_slice(), f), out),
                 }
             } else {
                 let right = other.expanded(&out);

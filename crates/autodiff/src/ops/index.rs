@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::kernels::Buffer;
 use crate::node::{Cx, Rule};
 use crate::{Scalar, Shape, Tensor};
 
@@ -41,6 +42,54 @@ impl<T: Scalar> Rule<T> for Scatter {
     }
 }
 
+/// Elements by their row-major places.
+struct Take {
+    name: &'static str,
+    places: Arc<[usize]>,
+    input: Shape,
+}
+
+impl<T: Scalar> Rule<T> for Take {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+    fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>) {
+        cx.add(0, g.put(self.name, &self.places, self.input));
+    }
+    fn keeps_examples(&self, _: usize, batch: usize) -> bool {
+        stay_in_chunks(&self.places, self.input.count(), batch)
+    }
+}
+
+/// Elements added at row-major places.
+struct Put {
+    name: &'static str,
+    places: Arc<[usize]>,
+    input: Shape,
+    output: Shape,
+}
+
+impl<T: Scalar> Rule<T> for Put {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+    fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>) {
+        cx.add(0, g.take(self.name, &self.places, self.input));
+    }
+    fn keeps_examples(&self, _: usize, batch: usize) -> bool {
+        stay_in_chunks(&self.places, self.output.count(), batch)
+    }
+}
+
+/// Whether places of example `b` point into the values of example `b`.
+fn stay_in_chunks(places: &[usize], values: usize, batch: usize) -> bool {
+    if !places.len().is_multiple_of(batch) || !values.is_multiple_of(batch) || places.is_empty() {
+        return false;
+    }
+    let (chunk, size) = (places.len() / batch, values / batch);
+    places.iter().enumerate().all(|(at, &place)| at / chunk == place / size)
+}
+
 impl<T: Scalar> Tensor<T> {
     /// The entries `indices` of an axis, in that order; repeats allowed. Panics for an index beyond the axis.
     #[track_caller]
@@ -59,7 +108,7 @@ impl<T: Scalar> Tensor<T> {
         let input = *self.shape_ref();
         let mut shape = input;
         shape.set(axis, indices.len());
-        let mut values = Vec::with_capacity(shape.count());
+        let mut values: Vec<T> = Vec::with_capacity(shape.count());
         for o in 0..outer {
             for &i in indices.iter() {
                 values.extend_from_slice(&self.as_slice()[(o * n + i) * inner..(o * n + i + 1) * inner]);
@@ -97,6 +146,53 @@ impl<T: Scalar> Tensor<T> {
             }
         }
         Tensor::raw(values, shape).record([self.node().cloned(), None, None], || Scatter { axis, indices: indices.clone(), leading: outer })
+    }
+
+    /// `output[.., i, ..] = self[.., indices[.., i, ..], ..]` along `axis`: `indices` are the row-major entries of a tensor
+    /// of `shape`, which is this one's except along `axis`. One class of each row is
+    /// `logits.gather(1, &labels, &[batch, 1])`.
+    ///
+    /// # Panics
+    /// For an impossible shape, another number of indices, or an index beyond the axis.
+    #[track_caller]
+    pub fn gather(&self, axis: isize, indices: &[usize], shape: &[usize]) -> Self {
+        let axis = self.axis("gather", axis);
+        let [_, n, inner] = self.around(axis);
+        let output = crate::tensor::checked(shape);
+        let mut like = *self.shape_ref();
+        if output.len() == like.len() {
+            like.set(axis, output[axis]);
+        }
+        assert!(
+            like == output && output.count() == indices.len(),
+            "gather: {} indices of shape {output} do not fit axis {axis} of shape {}",
+            indices.len(),
+            self.shape_ref()
+        );
+        if let Some(bad) = indices.iter().find(|&&i| i >= n) {
+            panic!("gather: index {bad} lies outside axis {axis} of shape {}", self.shape_ref());
+        }
+        let line = output[axis] * inner;
+        let places: Arc<[usize]> = indices.iter().enumerate().map(|(at, &i)| (at / line * n + i) * inner + at % inner).collect();
+        self.take("gather", &places, output)
+    }
+
+    /// The elements at the given row-major places, as a tensor of `shape`.
+    #[track_caller]
+    pub(super) fn take(&self, name: &'static str, places: &Arc<[usize]>, shape: Shape) -> Self {
+        let x = self.as_slice();
+        let values: Vec<T> = places.iter().map(|&i| x[i]).collect();
+        let input = *self.shape_ref();
+        Tensor::raw(values, shape).record([self.node().cloned(), None, None], || Take { name, places: places.clone(), input })
+    }
+
+    /// The transpose of [`Tensor::take`]: zeros of `shape`, to which the elements are added at the given places.
+    #[track_caller]
+    fn put(&self, name: &'static str, places: &Arc<[usize]>, shape: Shape) -> Self {
+        let mut values = Buffer::filled(T::ZERO, shape.count());
+        places.iter().zip(self.as_slice()).for_each(|(&i, &x)| values[i] += x);
+        let input = *self.shape_ref();
+        Tensor::raw(values, shape).record([self.node().cloned(), None, None], || Put { name, places: places.clone(), input, output: shape })
     }
 
     /// The matrix `[n, classes]` with a one in row `i` at column `labels[i]`. Panics for a label beyond the classes.

@@ -1,6 +1,35 @@
-//! Losses that are worth one name.
+//! Losses that are worth a kernel.
 
+use std::sync::Arc;
+
+use crate::kernels::rows;
+use crate::node::{Cx, Rule};
 use crate::{Scalar, Tensor};
+
+struct CrossEntropy<T: Scalar> {
+    logits: Tensor<T>,
+    probabilities: Tensor<T>,
+    labels: Arc<[usize]>,
+}
+
+impl<T: Scalar> Rule<T> for CrossEntropy<T> {
+    fn name(&self) -> &'static str {
+        "softmax_cross_entropy"
+    }
+    fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>) {
+        let classes = self.logits.shape()[1];
+        if cx.is_recording() {
+            let residual = cx.get(&self.logits).softmax() - Tensor::one_hot(&self.labels, classes);
+            cx.add(0, residual * g.unsqueeze(1));
+        } else {
+            let values = rows::cross_entropy_gradient(self.probabilities.as_slice(), &self.labels, g.as_slice(), classes);
+            cx.add(0, Tensor::raw(values, *self.logits.shape_ref()));
+        }
+    }
+    fn keeps_examples(&self, _: usize, batch: usize) -> bool {
+        self.labels.len().is_multiple_of(batch)
+    }
+}
 
 impl<T: Scalar> Tensor<T> {
     /// The cross-entropy of each row of logits `[batch, classes]` with its label, `[batch]`.
@@ -10,6 +39,9 @@ impl<T: Scalar> Tensor<T> {
     /// let logits: Tensor<f64> = Tensor::zeros(&[1, 4]);
     /// assert!((logits.softmax_cross_entropy(&[2]).item() - 4f64.ln()).abs() < 1e-12);
     /// ```
+    ///
+    /// # Panics
+    /// For another number of labels than rows, and for a label beyond the classes.
     #[track_caller]
     pub fn softmax_cross_entropy(&self, labels: &[usize]) -> Self {
         assert!(
@@ -18,6 +50,16 @@ impl<T: Scalar> Tensor<T> {
             self.shape_ref(),
             labels.len()
         );
-        -(self.log_softmax() * Tensor::one_hot(labels, self.shape()[1])).sum_axis(-1)
+        let classes = self.shape()[1];
+        if let Some((row, label)) = labels.iter().enumerate().find(|(_, label)| **label >= classes) {
+            panic!("softmax_cross_entropy: label {label} of row {row} is not below {classes}");
+        }
+        let (losses, probabilities) = rows::cross_entropy(self.as_slice(), labels, classes);
+        let y = Tensor::raw(losses, crate::tensor::checked(&[labels.len()]));
+        y.record([self.node().cloned(), None, None], || CrossEntropy {
+            logits: self.clone(),
+            probabilities: Tensor::raw(probabilities, *self.shape_ref()),
+            labels: labels.into(),
+        })
     }
 }

@@ -1,9 +1,13 @@
 //! The operations, each with its rule beside it.
 
 mod arithmetic;
+mod choice;
+mod convolution;
 mod index;
 mod layout;
 mod loss;
+mod pooling;
 mod product;
 mod reduce;
+mod softmax;
 mod unary;

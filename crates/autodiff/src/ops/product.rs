@@ -1,5 +1,6 @@
 //! Matrix products.
 
+use crate::kernels::Buffer;
 use crate::node::{Cx, Rule};
 use crate::per_example::Factor;
 use crate::{Scalar, Shape, Tensor, TensorError};
@@ -29,7 +30,7 @@ impl<T: Scalar> Rule<T> for Product<T> {
     fn keeps_examples(&self, parent: usize, batch: usize) -> bool {
         parent == 0 && !self.transposed[0] && self.a.shape()[0].is_multiple_of(batch)
     }
-    fn example_factor(&self, parent: usize, g: &Tensor<T>) -> Option<Factor<T>> {
+    fn example_factor(&self, parent: usize, g: &Tensor<T>, _: usize) -> Option<Factor<T>> {
         if parent != 1 || self.transposed[0] {
             return None;
         }
@@ -77,8 +78,8 @@ impl<T: Scalar> Tensor<T> {
         let Some([m, n, k]) = sizes(self.shape(), other.shape(), ta, tb) else {
             panic!("matmul: shapes {} and {} do not fit", self.shape_ref(), other.shape_ref())
         };
-        let mut values = vec![T::ZERO; m * n];
-        T::gemm([m, n, k], self.as_slice(), ta, other.as_slice(), tb, &mut values, rayon::current_num_threads());
+        let mut values = Buffer::stale(m * n);
+        T::gemm([m, n, k], (self.as_slice(), ta), (other.as_slice(), tb), &mut values, false, rayon::current_num_threads());
         let y = Tensor::raw(values, crate::tensor::checked(&[m, n]));
         y.record([self.node().cloned(), other.node().cloned(), None], || Product {
             a: self.clone(),
@@ -94,10 +95,10 @@ impl<T: Scalar> Tensor<T> {
             panic!("matmul: shapes {} and {} do not fit", self.shape_ref(), other.shape_ref())
         };
         let shape = crate::tensor::checked(&[count, m, n]);
-        let mut values = vec![T::ZERO; shape.count()];
+        let mut values = Buffer::stale(shape.count());
         let one = |i: usize, out: &mut [T]| {
             let (a, b) = (&self.as_slice()[i * m * k..(i + 1) * m * k], &other.as_slice()[i * k * n..(i + 1) * k * n]);
-            T::gemm(size, a, ta, b, tb, out, 1);
+            T::gemm(size, (a, ta), (b, tb), out, false, 1);
         };
         if m * n > 0 {
             use rayon::prelude::*;

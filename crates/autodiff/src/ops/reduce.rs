@@ -1,4 +1,4 @@
-//! Reductions over axes, and what is made of them: mean, softmax, layer norm.
+//! Reductions over axes, and what is made of them: mean, layer norm.
 
 use crate::kernels::{pointwise, reduce};
 use crate::node::{Cx, Rule};
@@ -165,29 +165,6 @@ impl<T: Scalar> Tensor<T> {
             }
         }
         out
-    }
-
-    /// `log Σ exp` along the last axis, which stays with size 1.
-    #[track_caller]
-    pub fn logsumexp_keep(&self) -> Self {
-        let mut kept = self.shape().to_vec();
-        if let Some(last) = kept.last_mut() {
-            *last = 1;
-        }
-        let top = self.detach().max_axis(-1).reshape(&kept);
-        (self - &top).exp().sum_keep(-1).ln() + top
-    }
-
-    /// The logarithm of the softmax along the last axis.
-    #[track_caller]
-    pub fn log_softmax(&self) -> Self {
-        self - &self.logsumexp_keep()
-    }
-
-    /// The softmax along the last axis.
-    #[track_caller]
-    pub fn softmax(&self) -> Self {
-        self.log_softmax().exp()
     }
 
     /// Layer normalisation of the last axis (Ba, Kiros, Hinton 2016) without scale and shift; `epsilon` is added to the variance.

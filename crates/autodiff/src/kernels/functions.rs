@@ -1,0 +1,90 @@
+//! Elementary functions of `f32` without branches, so that loops over them vectorise. `f64` uses the standard library's.
+
+/// `e^x`: the argument is reduced to `|r| ≤ ln 2 / 2` (Cody and Waite), then a polynomial of degree 7 (interpolation at Chebyshev points).
+#[inline(always)]
+pub(crate) fn exp(x: f32) -> f32 {
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    /// Adding it rounds to a whole number, which then stands in the low bits.
+    const ROUND: f32 = 12_582_912.0;
+    // Beyond these the result is 0 or infinite whatever the argument; a NaN passes through `clamp`.
+    let clamped = x.clamp(-104.0, 89.0);
+    let shifted = clamped * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let r = clamped - n * LN2_HIGH - n * LN2_LOW;
+    let p = 1.989_127_6e-4_f32;
+    let p = p * r + 1.393_390_7e-3;
+    let p = p * r + 8.333_311e-3;
+    let p = p * r + 4.166_646_3e-2;
+    let p = p * r + 1.666_666_7e-1;
+    let p = p * r + 0.5;
+    let y = p * r * r + r + 1.0;
+    // 2ⁿ in two factors, so that results below the normal range are rounded once and not cut off.
+    let n = shifted.to_bits().wrapping_sub(ROUND.to_bits()) as i32;
+    let half = n >> 1;
+    let power = |n: i32| f32::from_bits(((n + 127) as u32) << 23);
+    y * power(half) * power(n - half)
+}
+
+/// `tanh x`: an odd polynomial below 0.625, else `1 - 2 / (e^{2|x|} + 1)`.
+#[inline(always)]
+pub(crate) fn tanh(x: f32) -> f32 {
+    let a = x.abs();
+    let s = x * x;
+    let p = 2.289_317_4e-3_f32;
+    let p = p * s - 8.340_916e-3;
+    let p = p * s + 2.176_799_2e-2;
+    let p = p * s - 5.395_914_5e-2;
+    let p = p * s + 1.333_330_3e-1;
+    let p = p * s - 3.333_333_3e-1;
+    let small = p * s * x + x;
+    let large = 1.0 - 2.0 / (exp(2.0 * a) + 1.0);
+    if a < 0.625 { small.copysign(x) } else { large.copysign(x) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The largest distance from the `f64` function, in units of the last place of the true value.
+    fn worst(f: fn(f32) -> f32, truth: fn(f64) -> f64) -> f64 {
+        let step = if cfg!(miri) { 40_000_019 } else { 1_009 };
+        let mut worst = 0.0f64;
+        for bits in (0..u32::MAX).step_by(step) {
+            let x = f32::from_bits(bits);
+            let expected = truth(f64::from(x));
+            let rounded = expected as f32;
+            if x.is_nan() || rounded.is_infinite() || expected.abs() < f64::from(f32::MIN_POSITIVE) {
+                continue;
+            }
+            let unit = f64::from(rounded.abs().next_up()) - f64::from(rounded.abs());
+            worst = worst.max((f64::from(f(x)) - expected).abs() / unit);
+        }
+        worst
+    }
+
+    #[test]
+    fn exp_is_within_two_units_of_the_last_place() {
+        assert!(worst(exp, f64::exp) < 2.0, "{}", worst(exp, f64::exp));
+        for (x, y) in
+            [(0.0, 1.0), (-0.0, 1.0), (f32::INFINITY, f32::INFINITY), (f32::NEG_INFINITY, 0.0), (88.8, f32::INFINITY), (-104.0, 0.0)]
+        {
+            assert_eq!(exp(x), y, "exp {x}");
+        }
+        assert!(exp(f32::NAN).is_nan());
+        for x in [-87.5f32, -90.0, -100.0, -103.0] {
+            let expected = f64::from(x).exp();
+            assert!((f64::from(exp(x)) - expected).abs() <= 1.5 * f64::from(f32::from_bits(1)), "exp {x}");
+        }
+    }
+
+    #[test]
+    fn tanh_is_within_three_units_of_the_last_place() {
+        assert!(worst(tanh, f64::tanh) < 3.0, "{}", worst(tanh, f64::tanh));
+        for (x, y) in [(0.0, 0.0), (f32::INFINITY, 1.0), (f32::NEG_INFINITY, -1.0), (100.0, 1.0), (1e-40, 1e-40)] {
+            assert_eq!(tanh(x), y, "tanh {x}");
+        }
+        assert_eq!(tanh(-0.0).to_bits(), (-0.0f32).to_bits());
+        assert!(tanh(f32::NAN).is_nan());
+    }
+}

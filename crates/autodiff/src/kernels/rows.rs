@@ -1,0 +1,97 @@
+//! Functions of whole rows: softmax and what is made of it.
+
+use rayon::prelude::*;
+
+use super::{Buffer, PARALLEL, vectorised};
+use crate::Scalar;
+
+/// Calls `f(row of out, row of x, index)` for each row of `width`, rows in parallel when there is enough to do.
+fn each_row<T: Scalar>(out: &mut [T], x: &[T], width: usize, f: impl Fn(&mut [T], &[T], usize) + Sync) {
+    if width == 0 {
+        return;
+    }
+    let body = |(i, (out, x)): (usize, (&mut [T], &[T]))| vectorised(|| f(out, x, i));
+    if x.len() < PARALLEL {
+        out.chunks_exact_mut(width).zip(x.chunks_exact(width)).enumerate().for_each(body);
+    } else {
+        out.par_chunks_exact_mut(width).zip(x.par_chunks_exact(width)).enumerate().with_min_len(PARALLEL / 8 / width + 1).for_each(body);
+    }
+}
+
+/// The greatest element; NaN if there is one.
+#[inline(always)]
+fn maximum<T: Scalar>(x: &[T]) -> T {
+    let top = x.iter().fold(T::NEG_INFINITY, |top, &x| if x > top { x } else { top });
+    // Comparisons ignore NaN; a sum does not.
+    if x.iter().any(|x| x.partial_cmp(x).is_none()) { top + x.iter().fold(T::ZERO, |sum, &x| sum + (x - x)) } else { top }
+}
+
+/// Sums in 16 lanes, so that the loop vectorises and its order is fixed.
+#[inline(always)]
+fn lane_sum<T: Scalar>(x: &[T], term: impl Fn(T) -> T) -> f64 {
+    let mut lanes = [T::ZERO; 16];
+    let (chunks, tail) = x.as_chunks::<16>();
+    for chunk in chunks {
+        lanes.iter_mut().zip(chunk).for_each(|(lane, &x)| *lane += term(x));
+    }
+    lanes.iter().map(|x| x.to_f64()).sum::<f64>() + tail.iter().map(|&x| term(x).to_f64()).sum::<f64>()
+}
+
+/// `e^x / Σ e^x` of each row.
+pub(crate) fn softmax<T: Scalar>(x: &[T], width: usize) -> Buffer<T> {
+    let mut out = Buffer::stale(x.len());
+    each_row(&mut out, x, width, |out, x, _| {
+        let top = maximum(x);
+        out.iter_mut().zip(x).for_each(|(o, &x)| *o = (x - top).exp());
+        let scale = T::from_f64(1.0 / lane_sum(out, |x| x));
+        out.iter_mut().for_each(|o| *o = *o * scale);
+    });
+    out
+}
+
+/// `x - log Σ e^x` of each row.
+pub(crate) fn log_softmax<T: Scalar>(x: &[T], width: usize) -> Buffer<T> {
+    let mut out = Buffer::stale(x.len());
+    each_row(&mut out, x, width, |out, x, _| {
+        let top = maximum(x);
+        out.iter_mut().zip(x).for_each(|(o, &x)| *o = (x - top).exp());
+        let shift = top + T::from_f64(lane_sum(out, |x| x).ln());
+        out.iter_mut().zip(x).for_each(|(o, &x)| *o = x - shift);
+    });
+    out
+}
+
+/// The softmax of each row, and `log Σ e^x - x[label]`.
+pub(crate) fn cross_entropy<T: Scalar>(x: &[T], labels: &[usize], width: usize) -> (Buffer<T>, Buffer<T>) {
+    let probabilities = softmax(x, width);
+    let mut losses = Buffer::stale(labels.len());
+    for (i, (loss, &label)) in losses.iter_mut().zip(labels).enumerate() {
+        let row = &x[i * width..(i + 1) * width];
+        // From the logits themselves: the logarithm of a probability that underflows would be infinite.
+        let top = maximum(row);
+        *loss = top + T::from_f64(lane_sum(row, |x| (x - top).exp()).ln()) - row[label];
+    }
+    (losses, probabilities)
+}
+
+/// `(p - one_hot(label)) · g` of each row, in place of the probabilities `p`.
+pub(crate) fn cross_entropy_gradient<T: Scalar>(p: &[T], labels: &[usize], g: &[T], width: usize) -> Buffer<T> {
+    let mut out = Buffer::stale(p.len());
+    each_row(&mut out, p, width, |out, p, i| {
+        out.iter_mut().zip(p).for_each(|(o, &p)| *o = p * g[i]);
+        out[labels[i]] = (p[labels[i]] - T::ONE) * g[i];
+    });
+    out
+}
+
+/// `y · (g - Σ g y)` of each row.
+pub(crate) fn softmax_gradient<T: Scalar>(y: &[T], g: &[T], width: usize) -> Buffer<T> {
+    let mut out = Buffer::stale(y.len());
+    each_row(&mut out, y, width, |out, y, i| {
+        let g = &g[i * width..(i + 1) * width];
+        out.iter_mut().zip(y).zip(g).for_each(|((o, &y), &g)| *o = y * g);
+        let mean = T::from_f64(lane_sum(out, |x| x));
+        out.iter_mut().zip(y).zip(g).for_each(|((o, &y), &g)| *o = y * (g - mean));
+    });
+    out
+}

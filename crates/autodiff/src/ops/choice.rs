@@ -1,0 +1,137 @@
+//! Comparisons and choices element by element.
+
+use crate::kernels::{Buffer, pointwise};
+use crate::node::{Cx, Rule};
+use crate::{Scalar, Shape, Tensor, TensorError};
+
+/// `mask ? a : b`, all of one shape.
+struct Choice<T: Scalar> {
+    mask: Tensor<T>,
+}
+
+impl<T: Scalar> Rule<T> for Choice<T> {
+    fn name(&self) -> &'static str {
+        "where"
+    }
+    fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>) {
+        let zero = g.zeros_like();
+        // A choice and not a product with the mask: what was not chosen gets 0 even where the gradient is infinite.
+        if cx.wants(0) {
+            cx.add(0, choose(&self.mask, &g, &zero));
+        }
+        if cx.wants(1) {
+            cx.add(1, choose(&self.mask, &zero, &g));
+        }
+    }
+    fn keeps_examples(&self, _: usize, _: usize) -> bool {
+        true
+    }
+}
+
+fn choose<T: Scalar>(mask: &Tensor<T>, a: &Tensor<T>, b: &Tensor<T>) -> Tensor<T> {
+    let mut values: Buffer<T> = pointwise::map(mask.as_slice(), |m| m);
+    pointwise::zip3_in_place(&mut values, a.as_slice(), b.as_slice(), |m, a, b| if m == T::ZERO { b } else { a });
+    let y = Tensor::raw(values, *mask.shape_ref());
+    y.record([a.node().cloned(), b.node().cloned(), None], || Choice { mask: mask.clone() })
+}
+
+impl<T: Scalar> Tensor<T> {
+    /// `a` where this tensor is not 0, else `b`; all three broadcast. No gradient passes to this tensor, and what is not
+    /// chosen gets a gradient of exactly 0.
+    ///
+    /// ```
+    /// use gradus_autodiff::{Tensor, grad};
+    /// let root = |x: &Tensor| x.gt(&Tensor::scalar(0.0)).where_(&x.sqrt(), &Tensor::scalar(0.0)).sum();
+    /// assert_eq!(root(&Tensor::vector(&[4.0, -4.0])).item(), 2.0);
+    /// ```
+    ///
+    /// # Panics
+    /// When the shapes do not fit; [`Tensor::try_where`] returns the error instead.
+    #[track_caller]
+    pub fn where_(&self, a: &Self, b: &Self) -> Self {
+        super::arithmetic::or_panic(self.try_where(a, b))
+    }
+
+    /// [`Tensor::where_`], or the shapes that do not fit.
+    ///
+    /// # Errors
+    /// [`TensorError::Mismatch`].
+    #[track_caller]
+    pub fn try_where(&self, a: &Self, b: &Self) -> Result<Self, TensorError> {
+        let both = common("where", a, b)?;
+        let shape = self.shape_ref().broadcast(&both).ok_or_else(|| mismatch("where", self.shape(), &both))?;
+        Ok(choose(&self.detach().broadcast_to(&shape), &a.broadcast_to(&shape), &b.broadcast_to(&shape)))
+    }
+
+    #[track_caller]
+    fn compare(&self, operation: &'static str, other: &Self, holds: impl Fn(T, T) -> bool + Sync) -> Self {
+        let shape = super::arithmetic::or_panic(common(operation, self, other));
+        let f = |a, b| if holds(a, b) { T::ONE } else { T::ZERO };
+        let values = match (*self.shape_ref() == shape, *other.shape_ref() == shape) {
+            (true, true) => pointwise::zip(self.as_slice(), other.as_slice(), f),
+            (true, false) => pointwise::zip(self.as_slice(), &other.expanded(&shape), f),
+            _ => pointwise::zip(&self.expanded(&shape), &other.expanded(&shape), f),
+        };
+        Tensor::raw(values, shape)
+    }
+
+    /// 1 where `self > other`, else 0; broadcasts; a constant to every derivative.
+    #[track_caller]
+    pub fn gt(&self, other: &Self) -> Self {
+        self.compare("gt", other, |a, b| a > b)
+    }
+
+    /// 1 where `self >= other`, else 0; broadcasts; a constant to every derivative.
+    #[track_caller]
+    pub fn ge(&self, other: &Self) -> Self {
+        self.compare("ge", other, |a, b| a >= b)
+    }
+
+    /// 1 where `self < other`, else 0; broadcasts; a constant to every derivative.
+    #[track_caller]
+    pub fn lt(&self, other: &Self) -> Self {
+        self.compare("lt", other, |a, b| a < b)
+    }
+
+    /// 1 where `self <= other`, else 0; broadcasts; a constant to every derivative.
+    #[track_caller]
+    pub fn le(&self, other: &Self) -> Self {
+        self.compare("le", other, |a, b| a <= b)
+    }
+
+    /// 1 where the elements are equal, else 0; broadcasts; a constant to every derivative.
+    #[track_caller]
+    pub fn equal(&self, other: &Self) -> Self {
+        self.compare("equal", other, |a, b| a == b)
+    }
+
+    /// 1 where the elements differ, else 0; broadcasts; a constant to every derivative.
+    #[track_caller]
+    pub fn not_equal(&self, other: &Self) -> Self {
+        self.compare("not_equal", other, |a, b| a != b)
+    }
+
+    /// The greater of two elements; broadcasts. On ties this tensor's element takes the gradient; a NaN on either side
+    /// gives NaN.
+    #[track_caller]
+    pub fn maximum(&self, other: &Self) -> Self {
+        let left = self.compare("maximum", other, |a, b| a >= b || a.partial_cmp(&a).is_none());
+        left.where_(self, other)
+    }
+
+    /// The lesser of two elements; broadcasts. On ties this tensor's element takes the gradient; a NaN on either side
+    /// gives NaN.
+    #[track_caller]
+    pub fn minimum(&self, other: &Self) -> Self {
+        let left = self.compare("minimum", other, |a, b| a <= b || a.partial_cmp(&a).is_none());
+        left.where_(self, other)
+    }
+}
+
+fn mismatch(operation: &'static str, left: &[usize], right: &[usize]) -> TensorError {
+    TensorError::Mismatch { operation, left: left.to_vec(), right: right.to_vec() }
+}
+
+fn common<T: Scalar>(operation: &'static str, a: &Tensor<T>, b: &Tensor<T>) -> Result<Shape, TensorError> {
+    a.shape_ref().broadcast(b.shape_ref()).ok_or_else(|| mismatch(operation, a.shape(), b.shape()))
+}

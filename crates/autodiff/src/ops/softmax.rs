@@ -1,0 +1,104 @@
+//! The softmax family.
+
+use crate::kernels::rows;
+use crate::node::{Cx, Rule};
+use crate::{Scalar, Tensor};
+
+/// The softmax of the last axis, saved as `y`.
+struct Softmax<T: Scalar> {
+    y: Tensor<T>,
+}
+
+impl<T: Scalar> Rule<T> for Softmax<T> {
+    fn name(&self) -> &'static str {
+        "softmax"
+    }
+    fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>) {
+        if cx.is_recording() {
+            let y = cx.output(&self.y);
+            let mean = (&g * &y).sum_keep(-1);
+            cx.add(0, y * (g - mean));
+        } else {
+            let values = rows::softmax_gradient(self.y.as_slice(), g.as_slice(), last(&self.y));
+            cx.add(0, Tensor::raw(values, *self.y.shape_ref()));
+        }
+    }
+    fn keeps_examples(&self, _: usize, batch: usize) -> bool {
+        (self.y.count() / last(&self.y).max(1)).is_multiple_of(batch)
+    }
+}
+
+/// The logarithm of the softmax of the last axis, saved as `y`.
+struct LogSoftmax<T: Scalar> {
+    y: Tensor<T>,
+}
+
+impl<T: Scalar> Rule<T> for LogSoftmax<T> {
+    fn name(&self) -> &'static str {
+        "log_softmax"
+    }
+    fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>) {
+        let total = g.sum_keep(-1);
+        let softmax = cx.output(&self.y).exp();
+        cx.add(0, g - softmax * total);
+    }
+    fn keeps_examples(&self, _: usize, batch: usize) -> bool {
+        (self.y.count() / last(&self.y).max(1)).is_multiple_of(batch)
+    }
+}
+
+fn last<T: Scalar>(x: &Tensor<T>) -> usize {
+    x.shape().last().copied().unwrap_or(1)
+}
+
+impl<T: Scalar> Tensor<T> {
+    /// `log Σ exp` along the last axis, which stays with size 1.
+    #[track_caller]
+    pub fn logsumexp_keep(&self) -> Self {
+        let axis = self.axis("logsumexp_keep", -1);
+        let mut kept = self.shape().to_vec();
+        kept[axis] = 1;
+        let top = self.detach().max_axis(-1).reshape(&kept);
+        (self - &top).exp().sum_keep(-1).ln() + top
+    }
+
+    /// The logarithm of the softmax along the last axis.
+    #[track_caller]
+    pub fn log_softmax(&self) -> Self {
+        self.axis("log_softmax", -1);
+        let y = Tensor::raw(rows::log_softmax(self.as_slice(), last(self)), *self.shape_ref());
+        let saved = y.detach();
+        y.record([self.node().cloned(), None, None], || LogSoftmax { y: saved })
+    }
+
+    /// The softmax along the last axis.
+    #[track_caller]
+    pub fn softmax(&self) -> Self {
+        self.axis("softmax", -1);
+        let y = Tensor::raw(rows::softmax(self.as_slice(), last(self)), *self.shape_ref());
+        let saved = y.detach();
+        y.record([self.node().cloned(), None, None], || Softmax { y: saved })
+    }
+
+    /// The softmax along any axis.
+    #[track_caller]
+    pub fn softmax_axis(&self, axis: isize) -> Self {
+        let axis = self.axis("softmax_axis", axis);
+        self.along_last(axis, Self::softmax)
+    }
+
+    /// The logarithm of the softmax along any axis.
+    #[track_caller]
+    pub fn log_softmax_axis(&self, axis: isize) -> Self {
+        let axis = self.axis("log_softmax_axis", axis);
+        self.along_last(axis, Self::log_softmax)
+    }
+
+    /// `f` with `axis` brought to the last place and back.
+    #[track_caller]
+    fn along_last(&self, axis: usize, f: impl Fn(&Self) -> Self) -> Self {
+        let mut axes: Vec<usize> = (0..self.rank()).collect();
+        axes.swap(axis, self.rank() - 1);
+        if axis + 1 == self.rank() { f(self) } else { f(&self.permute(&axes)).permute(&axes) }
+    }
+}
