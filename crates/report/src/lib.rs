@@ -1,1 +1,32 @@
-//! The result schema, SVG figures and HTML pages that every Gradus command shares
+//! What every Gradus command reports with: the result schema ([`Results`]), SVG figures ([`Figure`]) and
+//! self-contained HTML pages.
+//!
+//! This crate knows nothing of what was measured. A figure carries the numbers behind it; a page needs no network
+//! and no script, follows the reader's light or dark theme, and reflows on a phone.
+//!
+//! ```
+//! use gradus_report::{LineChart, Scale, Series};
+//!
+//! let figure = LineChart {
+//!     title: "Accuracy and the number of examples".into(),
+//!     alt: "Accuracy rises from 0.70 with one example to 0.79 with 128.".into(),
+//!     x_label: "examples".into(),
+//!     y_label: "accuracy".into(),
+//!     x_scale: Scale::Log,
+//!     series: vec![Series::new("Fisher", [(1.0, 0.70), (16.0, 0.78), (128.0, 0.79)])],
+//!     ..Default::default()
+//! }
+//! .figure("accuracy");
+//! assert!(figure.svg.starts_with("<svg"));
+//! assert_eq!(figure.table.rows.len(), 3);
+//! ```
+
+mod error;
+mod figure;
+mod schema;
+mod table;
+
+pub use error::ReportError;
+pub use figure::{Bar, BarChart, Figure, HeatMap, Histogram, LineChart, Panel, Panels, Point, Reference, Sample, Scale, Series};
+pub use schema::{Claim, Direction, FigureFile, Machine, Paper, Profile, Results, SCHEMA, System, SystemReport, Threshold, Verdict};
+pub use table::{Cell, Table, format_number};

@@ -1,0 +1,3 @@
+//! What several experiments share.
+
+pub(crate) mod statistics;

@@ -1,0 +1,153 @@
+use maud::{Markup, html};
+
+use super::axis::{Axis, Scale};
+use super::draw::{Drawing, Key, Plot, WIDTH, colour, dashes, marker, n, points, whisker};
+use super::{Figure, Reference};
+use crate::{Cell, Table};
+
+/// Series with more points than this are drawn without markers.
+const MOST_MARKERS: usize = 30;
+
+/// Curves over a common axis.
+///
+/// ```
+/// use gradus_report::{LineChart, Reference, Scale, Series};
+///
+/// let figure = LineChart {
+///     title: "Accuracy and the number of examples".into(),
+///     alt: "The accuracy rises with the number of examples and levels off at 64.".into(),
+///     x_label: "examples".into(),
+///     y_label: "accuracy".into(),
+///     x_scale: Scale::Log,
+///     series: vec![Series::new("Fisher", [(1.0, 0.71), (16.0, 0.78), (128.0, 0.79)])],
+///     references: vec![Reference::new("plain average", 0.77)],
+///     ..Default::default()
+/// }
+/// .figure("accuracy");
+/// assert_eq!(figure.table.rows.len(), 3);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LineChart {
+    /// What the figure shows; its caption.
+    pub title: String,
+    /// What a reader who sees the figure learns from it, in words.
+    pub alt: String,
+    /// What runs along the bottom, with its unit.
+    pub x_label: String,
+    /// What runs upwards, with its unit.
+    pub y_label: String,
+    /// Scale of the bottom axis.
+    pub x_scale: Scale,
+    /// Scale of the upright axis.
+    pub y_scale: Scale,
+    /// The curves.
+    pub series: Vec<Series>,
+    /// Level lines to compare with.
+    pub references: Vec<Reference>,
+}
+
+/// One curve.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Series {
+    /// Its name in the legend.
+    pub name: String,
+    /// Its points, in the order of the line.
+    pub points: Vec<Point>,
+}
+
+impl Series {
+    /// A curve through points `(x, y)`.
+    pub fn new(name: impl Into<String>, points: impl IntoIterator<Item = (f64, f64)>) -> Self {
+        let points = points.into_iter().map(|(x, y)| Point { x, y, interval: None });
+        Self { name: name.into(), points: points.collect() }
+    }
+
+    /// A curve through points `(x, y, [low, high])`; the intervals become error bars.
+    pub fn with_intervals(name: impl Into<String>, points: impl IntoIterator<Item = (f64, f64, Option<[f64; 2]>)>) -> Self {
+        let points = points.into_iter().map(|(x, y, interval)| Point { x, y, interval });
+        Self { name: name.into(), points: points.collect() }
+    }
+}
+
+/// One point of a curve. A coordinate that is not finite, or has no place on a logarithmic axis, interrupts the line.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Point {
+    /// Along the bottom.
+    pub x: f64,
+    /// Upwards.
+    pub y: f64,
+    /// Lowest and highest value of `y`.
+    pub interval: Option<[f64; 2]>,
+}
+
+impl LineChart {
+    /// The figure, as the file `name.svg`.
+    pub fn figure(&self, name: &str) -> Figure {
+        Figure::new(name, &self.title, &self.alt, self.draw([0.0, WIDTH]), self.table())
+    }
+
+    pub(super) fn draw(&self, span: [f64; 2]) -> Drawing {
+        let all = || self.series.iter().flat_map(|series| &series.points);
+        let heights = all().flat_map(|point| [point.y].into_iter().chain(point.interval.into_iter().flatten()));
+        let levels = self.references.iter().map(|reference| reference.value);
+        let lines = self.series.iter().enumerate().map(|(i, series)| Key::Line(i, &series.name));
+        let broad = span[1] - span[0] > WIDTH / 2.0;
+        let plot = Plot {
+            span,
+            x: Axis::around(all().map(|point| point.x), self.x_scale, if broad { 7 } else { 4 }),
+            y: Axis::around(heights.chain(levels), self.y_scale, 6),
+            x_label: &self.x_label,
+            y_label: &self.y_label,
+            keys: lines.chain(self.references.iter().map(|reference| Key::Reference(&reference.name))).collect(),
+            height: if broad { 210.0 } else { 130.0 },
+        };
+        plot.draw(&self.references, |x, y| {
+            html! { @for (i, series) in self.series.iter().enumerate() { (series.draw(i, x, y)) } }
+        })
+    }
+
+    pub(super) fn table(&self) -> Table {
+        let intervals = self.series.iter().flat_map(|series| &series.points).any(|point| point.interval.is_some());
+        let mut table = Table::new(&self.title, ["series", &self.x_label, &self.y_label]);
+        if intervals {
+            table.columns.extend(["lowest".into(), "highest".into()]);
+        }
+        for series in &self.series {
+            for point in &series.points {
+                let mut row: Vec<Cell> = vec![series.name.as_str().into(), point.x.into(), point.y.into()];
+                if intervals {
+                    row.extend([0, 1].map(|end| Cell::from(point.interval.map(|ends| ends[end]))));
+                }
+                table.rows.push(row);
+            }
+        }
+        table
+    }
+}
+
+impl Series {
+    fn draw(&self, index: usize, x: &Axis, y: &Axis) -> Markup {
+        let places: Vec<Option<[f64; 2]>> = self.points.iter().map(|point| Some([x.place(point.x)?, y.place(point.y)?])).collect();
+        html! {
+            g class=(colour(index)) {
+                @for piece in places.split(Option::is_none).filter(|piece| piece.len() > 1) {
+                    @let corners: Vec<[f64; 2]> = piece.iter().flatten().copied().collect();
+                    polyline class="line" stroke-dasharray=(dashes(index)) points=(points(&corners)) {}
+                }
+                @for point in &self.points {
+                    @if let (Some(at), Some([Some(low), Some(high)])) = (x.place(point.x), point.interval.map(|ends| ends.map(|end| y.place(end)))) {
+                        (whisker([at, low], [at, high]))
+                    }
+                }
+                @if places.len() <= MOST_MARKERS {
+                    @for [x, y] in places.iter().flatten() { (marker(index, *x, *y)) }
+                } @else {
+                    // A point without neighbours would leave no trace.
+                    @for piece in places.split(Option::is_none).filter(|piece| piece.len() == 1) {
+                        @for [x, y] in piece.iter().flatten() { circle class="mark" cx=(n(*x)) cy=(n(*y)) r="2.5" {} }
+                    }
+                }
+            }
+        }
+    }
+}
