@@ -78,7 +78,6 @@ fn bench(arguments: &Arguments) -> Result<bool, Failure> {
         std::fs::create_dir_all(&part).map_err(|source| Failure::File { file: part, source })?;
     }
     let mut machine = Machine::describe(arguments.threads, arguments.rounds);
-    machine.warn_of_load();
     let mut ours = arguments.workloads.iter().map(|make| make()).collect::<Result<Vec<_>, _>>()?;
     let mut peers = match &arguments.python {
         Some(python) => peer::start_all(python, arguments.threads)?,

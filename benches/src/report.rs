@@ -61,7 +61,7 @@ impl Turns {
     }
 
     fn row(&self, peer: &'static str, turns: &PeerTurns) -> Row {
-        let reason = turns.failure.clone().or_else(|| turns.disagreement.clone());
+        let reason = turns.disagreement.clone().or_else(|| turns.failure.clone());
         let ratios: Vec<f64> = turns.ms.iter().zip(&self.ours).map(|(peer, ours)| peer / ours).collect();
         let (ours_ms, peer_ms) = (median(&self.ours), (!turns.ms.is_empty()).then(|| median(&turns.ms)));
         let counts = reason.is_none();
@@ -144,13 +144,6 @@ impl Machine {
             other_work: None,
             versions: BTreeMap::from([("gradus", env!("CARGO_PKG_VERSION").to_owned())]),
             busy_while_idle: BTreeMap::new(),
-        }
-    }
-
-    /// Says so when other programs are running.
-    pub(crate) fn warn_of_load(&self) {
-        if let Some(load) = self.load[0].filter(|&load| load > 0.5) {
-            eprintln!("warning: the load average is {load:.1} already; other programs disturb the figures");
         }
     }
 
