@@ -1,0 +1,318 @@
+//! The layer of linear self-attention.
+
+use gradus_autodiff::{Params, Scalar, Tensor};
+use rand::Rng;
+use rand_distr::{Distribution, StandardNormal};
+use serde::{Deserialize, Serialize};
+
+use super::Tokens;
+use super::error::{InContextError, Result, finite, option, same};
+
+/// How the products of keys and queries weight the values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttentionKind {
+    /// By the products themselves.
+    #[default]
+    Linear,
+    /// By their softmax over the context, after division by √(key size).
+    Softmax,
+    /// By σ(10 y) parts of the softmax and 1 − σ(10 y) parts of the products, with a trainable y.
+    Mix,
+}
+
+/// What a layer does besides its weights. The default is the paper's linear layer.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AttentionOptions {
+    /// How values are weighted.
+    pub kind: AttentionKind,
+    /// Whether the query token is among keys and values too.
+    pub include_query: bool,
+    /// Whether only the target slots change.
+    pub y_update: bool,
+    /// Factor of each update, positive.
+    pub dampening: f64,
+    /// Bound of the absolute value of the tokens' entries after the update.
+    pub clip: Option<f64>,
+    /// Whether each query and key is divided by the sum of its entries plus 10⁻⁶.
+    pub sum_norm: bool,
+}
+
+impl Default for AttentionOptions {
+    fn default() -> Self {
+        Self { kind: AttentionKind::Linear, include_query: false, y_update: false, dampening: 1.0, clip: None, sum_norm: false }
+    }
+}
+
+impl AttentionOptions {
+    /// Checks every field against its range.
+    ///
+    /// # Errors
+    /// [`InContextError::InvalidOption`].
+    pub fn validate(&self) -> Result<()> {
+        option("dampening", self.dampening, self.dampening > 0.0 && self.dampening.is_finite(), "finite and positive")?;
+        let clip = self.clip.unwrap_or(1.0);
+        option("clip", clip, clip > 0.0 && clip.is_finite(), "finite and positive")
+    }
+}
+
+/// The matrices of one head. They act on tokens as columns.
+#[derive(Debug, Clone, PartialEq, Params)]
+pub struct Head<T: Scalar = f32> {
+    /// K, `[key size, width]`.
+    pub key: Tensor<T>,
+    /// Q, `[key size, width]`.
+    pub query: Tensor<T>,
+    /// V, `[value size, width]`.
+    pub value: Tensor<T>,
+    /// P, `[width, value size]`.
+    pub projection: Tensor<T>,
+}
+
+impl<T: Scalar> Head<T> {
+    /// `Kᵀ Q`, `[width, width]`: with `P V` all that a linear head does.
+    pub fn key_query(&self) -> Tensor<T> {
+        self.key.t().matmul(&self.query)
+    }
+
+    /// `P V`, `[width, width]`.
+    pub fn projection_value(&self) -> Tensor<T> {
+        self.projection.matmul(&self.value)
+    }
+}
+
+/// A layer `e_j ← e_j + Σ_h P_h Σ_i V_h e_i (K_h e_i)·(Q_h e_j)` without bias, mask or normalisation (von Oswald et al.
+/// 2023, equation 3), with the variants of [`AttentionOptions`].
+#[derive(Debug, Clone, PartialEq, Params)]
+pub struct LinearSelfAttention<T: Scalar = f32> {
+    /// The heads.
+    pub heads: Vec<Head<T>>,
+    /// y of [`AttentionKind::Mix`], a scalar; `None` for the other kinds.
+    pub mix: Option<Tensor<T>>,
+    /// What the layer does besides its weights.
+    #[params(skip)]
+    pub options: AttentionOptions,
+}
+
+impl<T: Scalar> LinearSelfAttention<T> {
+    /// A layer of these heads, checked.
+    ///
+    /// # Errors
+    /// [`InContextError::InvalidShape`], [`InContextError::InvalidOption`] or [`InContextError::NonFinite`].
+    pub fn new(heads: Vec<Head<T>>, options: AttentionOptions) -> Result<Self> {
+        let mix = (options.kind == AttentionKind::Mix).then(|| Tensor::scalar(T::ZERO));
+        let layer = Self { heads, mix, options };
+        layer.validate()?;
+        Ok(layer)
+    }
+
+    /// A layer from matrices that hold all heads: `key` and `query` `[heads · key size, width]`, `value`
+    /// `[heads · value size, width]`, `projection` `[width, heads · value size]`.
+    ///
+    /// # Errors
+    /// [`InContextError::InvalidShape`] when the heads do not divide the matrices, and as [`new`](Self::new).
+    pub fn from_packed(
+        heads: usize,
+        key: &Tensor<T>,
+        query: &Tensor<T>,
+        value: &Tensor<T>,
+        projection: &Tensor<T>,
+        options: AttentionOptions,
+    ) -> Result<Self> {
+        option("heads", heads as f64, heads > 0, "at least 1")?;
+        let cut = |what: &str, x: &Tensor<T>, axis: usize| -> Result<Vec<Tensor<T>>> {
+            let fits = x.rank() == 2 && x.shape()[axis].is_multiple_of(heads);
+            if !fits {
+                let mut expected = x.shape().to_vec();
+                expected.resize(2, heads);
+                expected[axis] = expected[axis].div_ceil(heads) * heads;
+                return Err(InContextError::InvalidShape { what: what.to_owned(), found: x.shape().to_vec(), expected });
+            }
+            let size = x.shape()[axis] / heads;
+            Ok((0..heads).map(|h| x.narrow(axis as isize, h * size, size)).collect())
+        };
+        let (keys, queries) = (cut("the key matrix of all heads", key, 0)?, cut("the query matrix of all heads", query, 0)?);
+        let (values, projections) =
+            (cut("the value matrix of all heads", value, 0)?, cut("the projection matrix of all heads", projection, 1)?);
+        let parts = keys.into_iter().zip(queries).zip(values.into_iter().zip(projections));
+        Self::new(parts.map(|((key, query), (value, projection))| Head { key, query, value, projection }).collect(), options)
+    }
+
+    /// Weights drawn with variance scaling: normal, cut off at two standard deviations, of standard deviation
+    /// `√(scale / inputs)` for a matrix of that many columns; a projection counts the columns of all heads.
+    ///
+    /// # Errors
+    /// [`InContextError::InvalidOption`] for a size of 0 or a scale that is not positive.
+    pub fn random(width: usize, heads: usize, key_size: usize, scale: f64, options: AttentionOptions, rng: &mut impl Rng) -> Result<Self> {
+        option("width", width as f64, width > 0, "at least 1")?;
+        option("heads", heads as f64, heads > 0, "at least 1")?;
+        option("key_size", key_size as f64, key_size > 0, "at least 1")?;
+        option("scale", scale, scale > 0.0 && scale.is_finite(), "finite and positive")?;
+        let mut draw = |rows: usize, columns: usize, inputs: usize| variance_scaling(&[rows, columns], scale, inputs, rng);
+        let heads = (0..heads)
+            .map(|_| Head {
+                key: draw(key_size, width, width),
+                query: draw(key_size, width, width),
+                value: draw(key_size, width, width),
+                projection: draw(width, key_size, heads * key_size),
+            })
+            .collect();
+        Self::new(heads, options)
+    }
+
+    /// Entries of the tokens.
+    pub fn width(&self) -> usize {
+        self.heads.first().map_or(0, |head| head.key.shape().last().copied().unwrap_or(0))
+    }
+
+    /// Checks the shapes of all matrices, that they are finite, and the options.
+    ///
+    /// # Errors
+    /// [`InContextError::InvalidShape`], [`InContextError::InvalidOption`] or [`InContextError::NonFinite`].
+    pub fn validate(&self) -> Result<()> {
+        self.options.validate()?;
+        option("heads", self.heads.len() as f64, !self.heads.is_empty(), "at least 1")?;
+        let width = self.width();
+        for (h, head) in self.heads.iter().enumerate() {
+            let key_size = head.key.shape().first().copied().unwrap_or(0);
+            let value_size = head.value.shape().first().copied().unwrap_or(0);
+            let expected = [
+                ("key", &head.key, [key_size, width]),
+                ("query", &head.query, [key_size, width]),
+                ("value", &head.value, [value_size, width]),
+                ("projection", &head.projection, [width, value_size]),
+            ];
+            for (name, matrix, expected) in expected {
+                if matrix.shape() != expected {
+                    let what = format!("the {name} matrix of head {h}");
+                    return Err(InContextError::InvalidShape { what, found: matrix.shape().to_vec(), expected: expected.to_vec() });
+                }
+                finite("a weight matrix", matrix.is_finite())?;
+            }
+        }
+        let expected = usize::from(self.options.kind == AttentionKind::Mix);
+        same("the number of mixing parameters", self.mix.iter().map(Tensor::count).sum(), expected)
+    }
+
+    /// All tokens after the layer.
+    ///
+    /// # Errors
+    /// [`InContextError::DimensionMismatch`] for tokens of another width, and as [`validate`](Self::validate).
+    pub fn forward(&self, tokens: &Tokens<T>) -> Result<Tokens<T>> {
+        self.validate()?;
+        same("the width of the tokens", tokens.width(), self.width())?;
+        Ok(Tokens { sequence: self.apply(&tokens.sequence, tokens.outputs), outputs: tokens.outputs })
+    }
+
+    /// All tokens `[batch, tokens, width]` after the layer.
+    pub(super) fn apply(&self, sequence: &Tensor<T>, outputs: usize) -> Tensor<T> {
+        self.moved(sequence, &self.update(&self.context(sequence), sequence), outputs)
+    }
+
+    /// The query alone, `[batch, 1, width]`, after the layer: what a prediction needs of the last layer.
+    pub(super) fn apply_to_query(&self, sequence: &Tensor<T>, outputs: usize) -> Tensor<T> {
+        let query = sequence.narrow(1, sequence.shape()[1] - 1, 1);
+        self.moved(&query, &self.update(&self.context(sequence), &query), outputs)
+    }
+
+    /// The tokens that serve as keys and values.
+    fn context(&self, sequence: &Tensor<T>) -> Tensor<T> {
+        if self.options.include_query { sequence.clone() } else { sequence.narrow(1, 0, sequence.shape()[1] - 1) }
+    }
+
+    /// `tokens` plus their updates, as the options say.
+    fn moved(&self, tokens: &Tensor<T>, update: &Tensor<T>, outputs: usize) -> Tensor<T> {
+        let width = tokens.shape()[2];
+        let mut update = update.clone();
+        if self.options.y_update {
+            update = update * Tensor::from_fn(&[width], |i| if i < width - outputs { T::ZERO } else { T::ONE });
+        }
+        if self.options.dampening != 1.0 {
+            update = update * T::from_f64(self.options.dampening);
+        }
+        let moved = tokens + &update;
+        match self.options.clip {
+            Some(limit) => clamp(&moved, T::from_f64(limit)),
+            None => moved,
+        }
+    }
+
+    /// `Σ_h P_h Σ_i V_h e_i a(K_h e_i · Q_h e_j)` for each of `tokens`.
+    ///
+    /// Since `Σ_i a_ij P V e_i = P V Σ_i a_ij e_i`, the matrices are applied once to each token and never to each
+    /// pair; the linear kind forms `Σ_i e_i e_iᵀ` first, which costs O(N d²) and serves all heads.
+    fn update(&self, context: &Tensor<T>, tokens: &Tensor<T>) -> Tensor<T> {
+        let one_query = tokens.shape()[1] == 1;
+        let share = self.options.kind == AttentionKind::Linear && !one_query && !self.options.sum_norm;
+        let second_moment = share.then(|| context.t().matmul(context));
+        let update = |head: &Head<T>| {
+            let directions = self.directions(head, tokens);
+            let sums = match &second_moment {
+                Some(moment) => directions.matmul(moment),
+                None => self.weighted_sums(head, context, &directions),
+            };
+            sums.matmul(&head.projection_value().t())
+        };
+        self.heads.iter().map(update).reduce(|a, b| a + b).unwrap_or_else(|| tokens.zeros_like())
+    }
+
+    /// `Kᵀ Q e_j` as rows: the products of keys with the query of token j are the products of `e_i` with it.
+    fn directions(&self, head: &Head<T>, tokens: &Tensor<T>) -> Tensor<T> {
+        let directions = tokens.matmul(&head.query.t().matmul(&head.key));
+        if self.options.sum_norm { directions / sums_of_entries(tokens, &head.query) } else { directions }
+    }
+
+    /// `Σ_i a_ij e_i` for each direction j.
+    fn weighted_sums(&self, head: &Head<T>, context: &Tensor<T>, directions: &Tensor<T>) -> Tensor<T> {
+        let keys = if self.options.sum_norm { context / &sums_of_entries(context, &head.key) } else { context.clone() };
+        let (batch, queries) = (directions.shape()[0], directions.shape()[1]);
+        if self.options.kind == AttentionKind::Linear && queries > 1 {
+            return directions.matmul(&keys.t().matmul(context));
+        }
+        let products = if queries == 1 {
+            // The transpose of one row needs no copy.
+            keys.matmul(&directions.reshape(&[batch, directions.shape()[2], 1])).reshape(&[batch, 1, keys.shape()[1]])
+        } else {
+            directions.matmul(&keys.t())
+        };
+        let softmax = |products: &Tensor<T>| (products * T::from_f64(1.0 / (head.key.shape()[0] as f64).sqrt())).softmax();
+        let weights = match (self.options.kind, &self.mix) {
+            (AttentionKind::Linear, _) => products,
+            (AttentionKind::Softmax, _) => softmax(&products),
+            (AttentionKind::Mix, mix) => {
+                let y = mix.clone().unwrap_or_else(|| Tensor::scalar(T::ZERO));
+                let share = (y * T::from_f64(10.0)).sigmoid().reshape(&[]);
+                softmax(&products) * &share + products * (-share + T::ONE)
+            }
+        };
+        weights.matmul(context)
+    }
+}
+
+/// `Σ (W e)` over the entries for each token, kept as a last axis of size 1, plus 10⁻⁶.
+fn sums_of_entries<T: Scalar>(tokens: &Tensor<T>, weight: &Tensor<T>) -> Tensor<T> {
+    tokens.matmul(&weight.sum_axis(0)).unsqueeze(-1) + T::from_f64(1e-6)
+}
+
+fn clamp<T: Scalar>(x: &Tensor<T>, limit: T) -> Tensor<T> {
+    let above = (x - limit).relu();
+    let below = (-x - limit).relu();
+    x - &above + below
+}
+
+/// The standard deviation that the standard normal law has once it is cut off at ±2.
+const CUT_DEVIATION: f64 = 0.879_625_661_034_239_8;
+
+/// Normal draws cut off at two standard deviations, of standard deviation `√(scale / inputs)`.
+pub(super) fn variance_scaling<T: Scalar>(shape: &[usize], scale: f64, inputs: usize, rng: &mut impl Rng) -> Tensor<T> {
+    let deviation = (scale / inputs as f64).sqrt() / CUT_DEVIATION;
+    Tensor::from_fn(shape, |_| {
+        loop {
+            let x: f64 = StandardNormal.sample(rng);
+            if x.abs() <= 2.0 {
+                break T::from_f64(x * deviation);
+            }
+        }
+    })
+}
