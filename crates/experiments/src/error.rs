@@ -53,6 +53,14 @@ pub enum ExperimentError {
         /// The claim's id.
         claim: String,
     },
+    /// The experiment gave two figures the same name.
+    #[error("the experiment {slug} has two figures called {figure:?}")]
+    RepeatedFigure {
+        /// The experiment.
+        slug: String,
+        /// The name of the figure.
+        figure: String,
+    },
     /// The experiment gave two parts of its run the same name.
     #[error("the experiment {slug} has two parts called {part:?}")]
     RepeatedPart {

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
 use gradus_base::{Cancel, Observer};
-use gradus_report::{Figure, FigureFile, Profile, System, SystemReport, Table, Verdict};
+use gradus_report::{Figure, FigureFile, Profile, SYSTEM_SCHEMA, System, SystemReport, Table, Verdict};
 use serde::Serialize;
 
 use crate::{ClaimSpec, Context, ExperimentError, Settings};
@@ -225,6 +225,10 @@ fn report(
     if let Some(claim) = outcome.values.keys().find(|id| experiment.claims.iter().all(|claim| claim.id != id.as_str())) {
         return Err(ExperimentError::UndeclaredClaim { slug: experiment.slug.into(), claim: claim.clone() });
     }
+    let names: Vec<&str> = outcome.figures.iter().map(|figure| figure.name.as_str()).collect();
+    if let Some(i) = (1..names.len()).find(|&i| names[..i].contains(&names[i])) {
+        return Err(ExperimentError::RepeatedFigure { slug: experiment.slug.into(), figure: names[i].into() });
+    }
     outcome.values.retain(|id, _| experiment.claims.iter().any(|claim| claim.id == id && claim.profiles.contains(&settings.profile)));
     let judge = |claim: &ClaimSpec| claim.judge(settings.profile, outcome.values.get(claim.id).map_or(&[], Vec::as_slice));
     let claims: Vec<_> = experiment.claims.iter().map(judge).collect();
@@ -239,6 +243,7 @@ fn report(
         title: experiment.title.into(),
         profile: settings.profile,
         seed: settings.seed,
+        seeds: settings.seeds,
         seconds,
         finished: utc(SystemTime::now()),
         options: context.options().clone(),
@@ -248,6 +253,7 @@ fn report(
         machine: None,
     };
     let report = SystemReport {
+        schema: SYSTEM_SCHEMA.into(),
         system,
         authors: experiment.authors.into(),
         year: experiment.year,

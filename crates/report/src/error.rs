@@ -31,4 +31,12 @@ pub enum ReportError {
         /// What this version reads.
         expected: &'static str,
     },
+    /// A system in a results file whose slug could not be the name of a page.
+    #[error("{}: key \"slug\" is {found:?}, expected lower-case letters, digits and -", path.display())]
+    Slug {
+        /// The file.
+        path: PathBuf,
+        /// What the file says.
+        found: String,
+    },
 }

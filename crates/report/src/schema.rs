@@ -2,10 +2,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Figure, Table};
+use crate::{Figure, Table, format_number};
 
 /// The name and version of the schema of `results.json`.
 pub const SCHEMA: &str = "gradus-results/1";
+
+/// The name and version of the schema of `SLUG.json`.
+pub const SYSTEM_SCHEMA: &str = "gradus-system/1";
 
 /// The content of `results.json`: the last run of each system in one folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +39,11 @@ impl Results {
         }
         self.systems.push(system);
         self.systems.sort_by(|a, b| a.slug.cmp(&b.slug));
+    }
+
+    /// The entry of a system.
+    pub fn system(&self, slug: &str) -> Option<&System> {
+        self.systems.iter().find(|system| system.slug == slug)
     }
 }
 
@@ -121,6 +129,9 @@ pub struct System {
     pub profile: Profile,
     /// The first seed of the run.
     pub seed: u64,
+    /// The number of seeds that was asked for; null for the experiment's own.
+    #[serde(default)]
+    pub seeds: Option<usize>,
     /// How long the run took, parts resumed from an earlier run included.
     pub seconds: f64,
     /// When the run ended, in UTC, such as `2026-01-31T09:30:00Z`.
@@ -222,6 +233,22 @@ pub enum Verdict {
     NeedsMore,
 }
 
+impl Claim {
+    /// What the mean must satisfy, for people: `≥ 0.7`, `within 0.97 … 1.03`.
+    pub fn condition(&self) -> String {
+        let sign = match self.direction {
+            Direction::AtLeast => "≥",
+            Direction::AtMost => "≤",
+            Direction::Within => "within",
+            Direction::Exact => "=",
+        };
+        match self.threshold {
+            Threshold::Value(value) => format!("{sign} {}", format_number(value)),
+            Threshold::Range([low, high]) => format!("{sign} {} … {}", format_number(low), format_number(high)),
+        }
+    }
+}
+
 impl Verdict {
     /// `holds`, `does not hold` or `needs more`.
     pub fn words(self) -> &'static str {
@@ -247,6 +274,8 @@ pub struct FigureFile {
 /// Everything about one run of one system: its page, and the file `SLUG.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SystemReport {
+    /// [`SYSTEM_SCHEMA`].
+    pub schema: String,
     /// The entry of `results.json`.
     pub system: System,
     /// Authors of the paper, as in a citation.

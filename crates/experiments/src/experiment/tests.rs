@@ -270,6 +270,16 @@ fn a_name_of_a_part_is_used_once() {
 }
 
 #[test]
+fn a_name_of_a_figure_is_used_once() {
+    let twice = Experiment {
+        claims: &[],
+        run: |_| Ok(Outcome { figures: vec![LineChart::default().figure("same"); 2], ..Outcome::default() }),
+        ..FAKE
+    };
+    assert!(matches!(run(&twice, &Settings::default()), Err(ExperimentError::RepeatedFigure { figure, .. }) if figure == "same"));
+}
+
+#[test]
 fn parts_that_cannot_be_written_are_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("file");

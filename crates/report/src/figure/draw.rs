@@ -40,12 +40,12 @@ pub(super) struct Drawing {
 
 impl Drawing {
     /// The whole SVG file.
-    pub(super) fn svg(&self, title: &str, alt: &str) -> String {
+    pub(super) fn svg(&self, name: &str, title: &str, alt: &str) -> String {
         let view = format!("0 0 {} {}", n(WIDTH), n(self.height));
         html! {
-            svg xmlns="http://www.w3.org/2000/svg" class="gradus-figure" viewBox=(view) role="img" {
-                title { (title) }
-                desc { (alt) }
+            svg xmlns="http://www.w3.org/2000/svg" class="gradus-figure" viewBox=(view) role="img" aria-labelledby=(format!("{name}-title {name}-desc")) {
+                title id=(format!("{name}-title")) { (title) }
+                desc id=(format!("{name}-desc")) { (alt) }
                 style { (PreEscaped(style())) }
                 rect class="surface" width=(n(WIDTH)) height=(n(self.height)) {}
                 (self.shapes)

@@ -41,7 +41,9 @@ pub struct Figure {
 impl Figure {
     fn new(name: &str, title: &str, alt: &str, drawing: Drawing, mut table: Table) -> Self {
         table.title = title.into();
-        Self { name: file_name(name), title: title.into(), alt: alt.into(), svg: drawing.svg(title, alt), table }
+        let name = file_name(name);
+        let svg = drawing.svg(&name, title, alt);
+        Self { name, title: title.into(), alt: alt.into(), svg, table }
     }
 }
 

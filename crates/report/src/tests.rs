@@ -1,0 +1,183 @@
+use std::fs;
+
+use super::*;
+
+const NASTY: &str = "<script>alert('x')</script> & \"y\"";
+
+fn machine(cpu: &str) -> Machine {
+    Machine { os: "linux".into(), arch: "x86_64".into(), cpu: cpu.into(), cores: 2, threads: 2, gradus: "0.1.0".into() }
+}
+
+fn claim(id: &str, verdict: Verdict) -> Claim {
+    Claim {
+        id: id.into(),
+        text: NASTY.into(),
+        metric: NASTY.into(),
+        direction: Direction::Within,
+        threshold: Threshold::Range([0.97, 1.03]),
+        measured: Some(1.01),
+        interval: Some([0.9, 1.1]),
+        seeds: 2,
+        paper: Some(Paper { value: 1.0, source: NASTY.into() }),
+        gate: true,
+        verdict,
+    }
+}
+
+fn report(slug: &str) -> SystemReport {
+    let chart = LineChart { title: NASTY.into(), alt: NASTY.into(), x_label: NASTY.into(), ..Default::default() };
+    let figure = LineChart { series: vec![Series::new(NASTY, [(1.0, 2.0), (2.0, 3.0)])], ..chart }.figure("curve");
+    SystemReport {
+        schema: SYSTEM_SCHEMA.into(),
+        system: System {
+            slug: slug.into(),
+            title: NASTY.into(),
+            profile: Profile::Quick,
+            seed: 0,
+            seeds: Some(2),
+            seconds: 1.5,
+            finished: "2026-01-31T09:30:00Z".into(),
+            options: [("name".into(), "it's <b>".into())].into(),
+            data: Some(NASTY.into()),
+            claims: vec![claim("one", Verdict::Holds), claim("two", Verdict::DoesNotHold), claim("three", Verdict::NeedsMore)],
+            figures: vec![FigureFile { file: format!("{slug}/curve.svg"), title: NASTY.into(), alt: NASTY.into() }],
+            machine: None,
+        },
+        authors: NASTY.into(),
+        year: 2020,
+        arxiv: Some(NASTY.into()),
+        summary: NASTY.into(),
+        values: [("one".into(), vec![1.0, 1.02])].into(),
+        figures: vec![figure],
+        tables: vec![Table { rows: vec![vec![NASTY.into(), 0.5.into()]], ..Table::new(NASTY, [NASTY, "share"]) }],
+        notes: vec![NASTY.into()],
+        numbers: serde_json::json!({ "key": NASTY }),
+    }
+}
+
+#[test]
+fn all_text_is_escaped() {
+    let report = report("fake");
+    let page = system_page(&report, Some(&report.system), Some("index.html"));
+    let mut results = Results::new(machine(NASTY));
+    results.replace(report.system, machine(NASTY));
+    for page in [page, index_page(&results)] {
+        assert!(!page.contains("<script") && !page.contains("<b>"), "{page}");
+        assert!(page.contains("&lt;script&gt;"));
+    }
+}
+
+#[test]
+fn a_page_needs_no_network_and_no_script() {
+    let report = report("fake");
+    let page = system_page(&report, None, None);
+    for forbidden in ["<script", "<link", "src=", "@import", "url("] {
+        assert!(!page.contains(forbidden), "{forbidden}");
+    }
+    assert!(!page.contains("href=\"index.html\"") && !page.contains("fake/curve.svg") && !page.contains("fake.json"));
+    assert!(system_page(&report, None, Some("index.html")).contains("fake/curve.svg"));
+}
+
+#[test]
+fn verdicts_are_words_and_the_command_is_quoted() {
+    let page = system_page(&report("fake"), None, None);
+    for words in ["holds", "does not hold", "needs more", "within 0.97 … 1.03", "1.01", "[0.9, 1.1]", "2 seeds"] {
+        assert!(page.contains(words), "{words}");
+    }
+    assert!(page.contains("--seeds 2") && page.contains(r"--option 'name=it'\''s &lt;b&gt;'"), "{page}");
+}
+
+#[test]
+fn an_earlier_run_is_shown_beside_each_claim() {
+    let report = report("fake");
+    let mut earlier = report.system.clone();
+    earlier.claims.truncate(2);
+    earlier.claims[1].verdict = Verdict::Holds;
+    earlier.claims[1].measured = Some(0.123);
+    earlier.profile = Profile::Full;
+    let page = system_page(&report, Some(&earlier), None);
+    for words in ["Earlier run", "0.123", "was: ", "no such claim", "different settings"] {
+        assert!(page.contains(words), "{words}");
+    }
+    assert!(!system_page(&report, Some(&report.system), None).contains("different settings"));
+}
+
+#[test]
+fn saving_keeps_other_systems_and_replaces_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("new/out");
+    save(&out, &report("one"), &machine("A"), None).unwrap();
+    fs::write(out.join("one/stale.svg"), "").unwrap();
+    save(&out, &report("two"), &machine("B"), None).unwrap();
+    let mut again = report("one");
+    again.system.seed = 9;
+    assert_eq!(save(&out, &again, &machine("B"), None).unwrap(), out.join("one.html"));
+    let results = read_results(&out.join("results.json")).unwrap();
+    let entries: Vec<_> = results.systems.iter().map(|system| (system.slug.as_str(), system.seed)).collect();
+    assert_eq!(entries, [("one", 9), ("two", 0)]);
+    assert_eq!(results.machine, machine("B"));
+    assert!(results.systems.iter().all(|system| system.machine.is_none()), "both ran on B");
+    assert!(out.join("one/curve.svg").is_file() && !out.join("one/stale.svg").exists());
+    let index = fs::read_to_string(out.join("index.html")).unwrap();
+    assert!(index.contains("one.html") && index.contains("two.html"));
+    let own: SystemReport = serde_json::from_slice(&fs::read(out.join("one.json")).unwrap()).unwrap();
+    assert_eq!((own.system.machine, own.figures), (Some(machine("B")), again.figures));
+}
+
+#[test]
+fn an_entry_of_another_machine_says_so() {
+    let mut results = Results::new(machine("A"));
+    results.replace(report("one").system, machine("A"));
+    results.replace(report("two").system, machine("B"));
+    assert_eq!(results.system("one").unwrap().machine, Some(machine("A")));
+    assert_eq!(results.system("two").unwrap().machine, None);
+    results.replace(report("two").system, machine("A"));
+    assert_eq!(results.system("one").unwrap().machine, None);
+}
+
+#[test]
+fn the_results_file_has_the_documented_keys() {
+    let mut results = Results::new(machine("A"));
+    results.replace(report("one").system, machine("A"));
+    let json = serde_json::to_value(&results).unwrap();
+    assert_eq!(json["schema"], "gradus-results/1");
+    let claim = &json["systems"][0]["claims"][1];
+    assert_eq!(claim["direction"], "within");
+    assert_eq!(claim["threshold"], serde_json::json!([0.97, 1.03]));
+    assert_eq!(claim["interval"], serde_json::json!([0.9, 1.1]));
+    assert_eq!(claim["verdict"], "does-not-hold");
+    assert_eq!(json["systems"][0]["profile"], "quick");
+    assert_eq!(serde_json::from_value::<Results>(json).unwrap(), results);
+}
+
+#[test]
+fn bad_results_files_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("results.json");
+    assert!(matches!(read_results(&path), Err(ReportError::Io { .. })));
+    let mut results = Results::new(machine("A"));
+    results.replace(report("../up").system, machine("A"));
+    let slug = serde_json::to_string(&results).unwrap();
+    let check = |content: &str, message: &str| {
+        fs::write(&path, content).unwrap();
+        let error = read_results(&path).unwrap_err();
+        assert!(error.to_string().contains(message), "{error}");
+        error
+    };
+    assert!(matches!(check("{", "line 1 column 1"), ReportError::Json { .. }));
+    assert!(matches!(check("{\"schema\":\"gradus-results/1\"}", "machine"), ReportError::Json { .. }));
+    assert!(matches!(check("{\"schema\":\"gradus-results/9\"}", "expected \"gradus-results/1\""), ReportError::Schema { .. }));
+    assert!(matches!(check(&slug, "\"../up\""), ReportError::Slug { .. }));
+    // What cannot be read is not overwritten.
+    fs::write(&path, "{").unwrap();
+    assert!(save(folder.path(), &report("one"), &machine("A"), None).is_err());
+    assert_eq!(fs::read_to_string(&path).unwrap(), "{");
+}
+
+#[test]
+fn durations() {
+    for (seconds, words) in [(0.04, "0.0 s"), (9.94, "9.9 s"), (12.4, "12 s"), (185.0, "3 min 5 s"), (7200.0, "2 h 0 min")] {
+        assert_eq!(duration(seconds), words);
+    }
+    assert_eq!(duration(-1.0), "0.0 s");
+}
