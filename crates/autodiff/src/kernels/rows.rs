@@ -18,12 +18,16 @@ fn each_row<T: Scalar>(out: &mut [T], x: &[T], width: usize, f: impl Fn(&mut [T]
     }
 }
 
-/// The greatest element; NaN if there is one.
+/// The greatest element, NaN left out (the sums that follow do not leave it out).
 #[inline(always)]
 fn maximum<T: Scalar>(x: &[T]) -> T {
-    let top = x.iter().fold(T::NEG_INFINITY, |top, &x| if x > top { x } else { top });
-    // Comparisons ignore NaN; a sum does not.
-    if x.iter().any(|x| x.partial_cmp(x).is_none()) { top + x.iter().fold(T::ZERO, |sum, &x| sum + (x - x)) } else { top }
+    let greater = |top: T, x: T| if x > top { x } else { top };
+    let mut lanes = [T::NEG_INFINITY; 16];
+    let (chunks, tail) = x.as_chunks::<16>();
+    for chunk in chunks {
+        lanes.iter_mut().zip(chunk).for_each(|(lane, &x)| *lane = greater(*lane, x));
+    }
+    lanes.into_iter().chain(tail.iter().copied()).fold(T::NEG_INFINITY, greater)
 }
 
 /// Sums in 16 lanes, so that the loop vectorises and its order is fixed.
