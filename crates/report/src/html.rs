@@ -48,7 +48,7 @@ fn index_row(system: &System) -> Markup {
             td.time role="cell" data-label="Time" { span { (duration(system.seconds)) } }
             td role="cell" data-label="Finished" {
                 span {
-                    (system.finished)
+                    (moment(&system.finished))
                     @if let Some(own) = &system.machine { div.quiet.small { "on " (machine_name(own)) } }
                 }
             }
@@ -152,7 +152,7 @@ fn claims(report: &SystemReport, earlier: Option<&System>) -> Markup {
                                 div { (claim.text) }
                                 div.quiet.small { (claim.metric) @if !claim.gate { " · provisional, not gated" } }
                             }
-                            td.number role="cell" data-label="Threshold" { span { (claim.condition()) } }
+                            td role="cell" data-label="Threshold" { span { (claim.condition()) } }
                             td role="cell" data-label="Measured" { (measured(claim, report.values.get(&claim.id).map_or(&[], Vec::as_slice))) }
                             td role="cell" data-label="Paper" { (paper(claim)) }
                             @if let Some(earlier) = earlier { td role="cell" data-label="Earlier run" { (before(claim, earlier)) } }
@@ -209,7 +209,7 @@ fn before(claim: &Claim, earlier: &System) -> Markup {
 fn comparison(system: &System, earlier: &System) -> Markup {
     html! {
         p.quiet.small {
-            "Compared with the run of " (earlier.finished) " (" (earlier.profile) ", seed " (earlier.seed) ")."
+            "Compared with the run of " (moment(&earlier.finished)) " (" (earlier.profile) ", seed " (earlier.seed) ")."
             @if (earlier.profile, earlier.seed, earlier.seeds) != (system.profile, system.seed, system.seeds) || earlier.options != system.options {
                 " The two runs have different settings."
             }
@@ -265,7 +265,7 @@ fn run(report: &SystemReport) -> Markup {
         pre { (command(system)) }
         dl {
             dt { "Time" } dd { (duration(system.seconds)) }
-            dt { "Finished" } dd { (system.finished) }
+            dt { "Finished" } dd { (moment(&system.finished)) }
             dt { "Data" } dd { @match &system.data { Some(folder) => (folder), None => "the default" } }
         }
         h2 { "Machine" }
@@ -291,6 +291,11 @@ fn command(system: &System) -> String {
 fn quoted(argument: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@".contains(c);
     if !argument.is_empty() && argument.chars().all(plain) { argument.into() } else { format!("'{}'", argument.replace('\'', r"'\''")) }
+}
+
+/// `2026-01-31T09:30:00Z` with spaces, for people.
+fn moment(finished: &str) -> Markup {
+    html! { time datetime=(finished) { (finished.replace('T', " ").replace('Z', " UTC")) } }
 }
 
 fn machine(machine: &Machine) -> Markup {

@@ -31,11 +31,10 @@ impl Axis {
             range = Some((low.min(value), high.max(value)));
         }
         let most = most.max(3);
-        let (ticks, step) = match scale {
+        let (ticks, step, (low, high)) = match scale {
             Scale::Linear => linear_ticks(range.unwrap_or((0.0, 1.0)), most),
-            Scale::Log => (log_ticks(range.unwrap_or((1.0, 10.0)), most), 0.0),
+            Scale::Log => log_ticks(range.unwrap_or((1.0, 10.0)), most),
         };
-        let (low, high) = (ticks[0], ticks[ticks.len() - 1]);
         Self { scale, low, high, step, ticks, pixels: [0.0, 1.0] }
     }
 
@@ -74,13 +73,16 @@ impl Axis {
     }
 }
 
-/// Whether a scale has a place for a value. Beyond ±1e300 differences overflow.
+/// Whether a scale has a place for a value. Beyond ±1e300 differences overflow; below 1e-300 powers of ten vanish.
 fn places(scale: Scale, value: f64) -> bool {
-    value.abs() <= 1e300 && (scale == Scale::Linear || value > 0.0)
+    value.abs() <= 1e300 && (scale == Scale::Linear || value >= 1e-300)
 }
 
+/// Ticks, their distance, and the two ends of an axis.
+type Ticks = (Vec<f64>, f64, (f64, f64));
+
 /// Multiples of 1, 2 or 5 times a power of ten, the first at or below the range and the last at or above it.
-fn linear_ticks((low, high): (f64, f64), most: usize) -> (Vec<f64>, f64) {
+fn linear_ticks((low, high): (f64, f64), most: usize) -> Ticks {
     let smallest = low.abs().max(high.abs()) * 1e-9;
     let (low, high) = match high - low > smallest {
         true => (low, high),
@@ -92,26 +94,30 @@ fn linear_ticks((low, high): (f64, f64), most: usize) -> (Vec<f64>, f64) {
         let (first, last) = ((low / step + 1e-9).floor(), (high / step - 1e-9).ceil());
         if last - first < most as f64 {
             let count = (last - first) as usize;
-            return ((0..=count).map(|i| (first + i as f64) * step).collect(), step);
+            let ticks = (0..=count).map(|i| (first + i as f64) * step).collect();
+            return (ticks, step, (first * step, last * step));
         }
         step *= factor;
     }
-    (vec![low, high], high - low)
+    (vec![low, high], high - low, (low, high))
 }
 
-/// Powers of ten, or 1, 2 and 5 times these for a short range, the first at or below it and the last at or above it.
-fn log_ticks((low, high): (f64, f64), most: usize) -> Vec<f64> {
+/// Powers of ten, or 1, 2 and 5 times these where that gives few enough, inside an axis that ends on such numbers.
+fn log_ticks((low, high): (f64, f64), most: usize) -> Ticks {
     let first = (low.log10() + 1e-9).floor() as i32;
     let last = (high.log10() - 1e-9).ceil().max(f64::from(first + 1)) as i32;
     let fine: Vec<f64> = (first..=last).flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10f64.powi(power))).collect();
     let from = fine.iter().rposition(|&tick| tick <= low * (1.0 + 1e-9)).unwrap_or(0);
     let to = fine.iter().position(|&tick| tick >= high * (1.0 - 1e-9)).unwrap_or(fine.len() - 1).max(from + 1);
-    if to - from < most {
-        return fine[from..=to].to_vec();
-    }
-    let stride = ((last - first) as usize).div_ceil(most - 1);
-    let count = ((last - first) as usize).div_ceil(stride);
-    (0..=count).map(|i| 10f64.powi(first + (i * stride) as i32)).collect()
+    let fine = &fine[from..=to];
+    let ends = (fine[0], fine[to - from]);
+    let powers: Vec<f64> = (first..=last).map(|power| 10f64.powi(power)).filter(|power| (ends.0..=ends.1).contains(power)).collect();
+    let ticks = match powers.len() {
+        _ if fine.len() <= most => fine.to_vec(),
+        0 | 1 => vec![ends.0, ends.1],
+        count => powers.into_iter().step_by(count.div_ceil(most)).collect(),
+    };
+    (ticks, 0.0, ends)
 }
 
 #[cfg(test)]
@@ -134,6 +140,9 @@ mod tests {
         assert_eq!(labels(&[1.0, 800.0], Scale::Log), ["1", "10", "100", "1000"]);
         assert_eq!(labels(&[3.0, 7.0], Scale::Log), ["2", "5", "10"]);
         assert_eq!(labels(&[1e-12, 1.0], Scale::Log), ["1e−12", "1e−9", "1e−6", "0.001", "1"]);
+        let axis = Axis::around([0.0011, 1.002], Scale::Log, 6);
+        assert_eq!(axis.range(), (0.001, 2.0));
+        assert_eq!(axis.ticks().count(), 4);
     }
 
     #[test]
@@ -159,7 +168,7 @@ mod tests {
             #![proptest_config(config())]
 
             #[test]
-            fn ticks_enclose_the_values_and_increase(values in proptest::collection::vec(-1e12f64..1e12, 1..6), power in -20i32..200, most in 2usize..9) {
+            fn ticks_enclose_the_values_and_increase(values in proptest::collection::vec(-1e12f64..1e12, 1..6), power in -320i32..290, most in 2usize..9) {
                 for scale in [Scale::Linear, Scale::Log] {
                     let values: Vec<f64> = values.iter().map(|v| v * 10f64.powi(power)).filter(|&v| places(scale, v)).collect();
                     let axis = Axis::around(values.iter().copied(), scale, most);

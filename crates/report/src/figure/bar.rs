@@ -88,10 +88,11 @@ impl BarChart {
             (legend.shapes)
             @for (at, _) in x.ticks() { (segment("grid", [at, top], [at, bottom])) }
             (bottom_axis(&x, [left, right], bottom))
-            @for (i, bar) in self.bars.iter().enumerate() { (bar.draw(&x, self.baseline, top + i as f64 * ROW, [left, right])) }
+            @for (i, bar) in self.bars.iter().enumerate() { (bar.draw(&x, self.baseline, top + i as f64 * ROW + 29.0)) }
             @for reference in &self.references {
                 @if let Some(at) = x.place(reference.value) { (segment("reference", [at, top], [at, bottom])) }
             }
+            @for (i, bar) in self.bars.iter().enumerate() { (bar.caption(top + i as f64 * ROW + 15.0, [left, right])) }
             @for (i, line) in footing.iter().enumerate() {
                 (text((left + right) / 2.0, bottom + 36.0 + i as f64 * LINE, "middle", "quiet", line))
             }
@@ -131,13 +132,9 @@ impl BarChart {
 }
 
 impl Bar {
-    fn draw(&self, x: &Axis, baseline: f64, top: f64, [left, right]: [f64; 2]) -> Markup {
-        let value = format_number(self.value);
-        let middle = top + 29.0;
+    fn draw(&self, x: &Axis, baseline: f64, middle: f64) -> Markup {
         html! {
             g class=(colour(0)) {
-                (text(left, top + 15.0, "start", "", &fit(&self.name, right - left - text_width(&value) - 10.0)))
-                (text(right, top + 15.0, "end", "", &value))
                 @if let (Some(from), Some(to)) = (x.place(baseline), x.place(self.value)) {
                     rect class="bar" x=(n(from.min(to))) y=(n(middle - 8.0)) width=(n((to - from).abs())) height="16" {}
                 }
@@ -148,6 +145,15 @@ impl Bar {
                     circle class="dot" cx=(n(at)) cy=(n(middle)) r="3" {}
                 }
             }
+        }
+    }
+
+    /// Name and value, above the bar.
+    fn caption(&self, y: f64, [left, right]: [f64; 2]) -> Markup {
+        let value = format_number(self.value);
+        html! {
+            (text(left, y, "start", "", &fit(&self.name, right - left - text_width(&value) - 10.0)))
+            (text(right, y, "end", "", &value))
         }
     }
 }

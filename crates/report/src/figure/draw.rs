@@ -67,7 +67,7 @@ fn style() -> String {
     format!(
         ".gradus-figure{{{}font:{TEXT}px system-ui,sans-serif}}\
          @media(prefers-color-scheme:dark){{.gradus-figure{{{}}}}}{series}\
-         .gradus-figure text{{fill:var(--ink)}}.gradus-figure .quiet{{fill:var(--quiet)}}\
+         .gradus-figure text{{fill:var(--ink);paint-order:stroke;stroke:var(--surface);stroke-width:3px;stroke-linejoin:round}}.gradus-figure .cell{{stroke:none}}.gradus-figure .quiet{{fill:var(--quiet)}}\
          .gradus-figure .surface{{fill:var(--surface)}}.gradus-figure .grid{{stroke:var(--grid)}}\
          .gradus-figure .axis{{stroke:var(--quiet)}}\
          .gradus-figure .reference{{stroke:var(--ink);stroke-width:1.5;stroke-dasharray:2 3}}\
@@ -245,7 +245,9 @@ pub(super) struct Plot<'a> {
 impl Plot<'_> {
     /// Places the axes, and puts `data`, `references` and the frame together.
     pub(super) fn draw(self, references: &[Reference], data: impl FnOnce(&Axis, &Axis) -> Markup) -> Drawing {
-        let [left, right] = [self.span[0] + 4.0, self.span[1] - 12.0];
+        // Half of the last label stands out to the right.
+        let last = self.x.ticks().last().map_or(0.0, |(_, label)| text_width(&label) / 2.0);
+        let [left, right] = [self.span[0] + 4.0, self.span[1] - last.max(8.0) - 4.0];
         let heading = wrap(self.y_label, right - left);
         let legend = legend(&self.keys, left, right, heading.len() as f64 * LINE + 2.0);
         let top = heading.len() as f64 * LINE + legend.height + 12.0;

@@ -109,7 +109,7 @@ impl HeatMap {
             @if let Some((class, opacity)) = value.map(|value| range.shade(value)) {
                 rect class=(class) fill-opacity=(format!("{opacity:.3}")) x=(n(x)) y=(n(y)) width=(n(width - 1.0)) height=(n(height - 1.0)) {}
             }
-            @if text_width(&words) <= width - 2.0 { (text(x + width / 2.0, y + height / 2.0 + 4.5, "middle", "", &words)) }
+            @if text_width(&words) <= width - 2.0 { (text(x + width / 2.0, y + height / 2.0 + 4.5, "middle", "cell", &words)) }
         }
     }
 
