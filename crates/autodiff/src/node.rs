@@ -19,6 +19,12 @@ pub trait Rule<T: Scalar>: Send + Sync + 'static {
     /// Must be linear in `g`.
     fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>);
 
+    /// Whether [`Rule::backward`] also takes several gradients at once, stacked along a new first axis of `g`, and hands
+    /// out stacks: it then uses [`Cx::shape`] and [`Cx::sum_to`] for shapes. Otherwise it is called for each of them.
+    fn stacks(&self) -> bool {
+        false
+    }
+
     /// Whether row chunk `b` of the output depends on chunk `b` alone of parent `i`, where both are cut into `batch`
     /// equal contiguous chunks of their row-major elements.
     fn keeps_examples(&self, _parent: usize, _batch: usize) -> bool {
@@ -165,6 +171,9 @@ impl<T: Scalar> Rule<T> for Leaf {
     fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>) {
         cx.add(0, g);
     }
+    fn stacks(&self) -> bool {
+        true
+    }
     fn keeps_examples(&self, _: usize, _: usize) -> bool {
         true
     }
@@ -182,14 +191,42 @@ pub struct Cx<'a, T: Scalar> {
     node: &'a NodeRef<T>,
     recording: bool,
     wanted: &'a dyn Fn(&NodeRef<T>) -> bool,
-    pub(crate) found: Vec<(usize, Tensor<T>)>,
+    stack: Option<usize>,
+    found: Found<T>,
 }
 
-impl<'a, T: Scalar> Cx<'a, T> {
-    pub(crate) fn new(node: &'a NodeRef<T>, recording: bool, wanted: &'a dyn Fn(&NodeRef<T>) -> bool) -> Self {
-        Self { node, recording, wanted, found: Vec::new() }
-    }
+/// Gradients by the position of the parent.
+pub(crate) type Found<T> = Vec<(usize, Tensor<T>)>;
 
+/// Runs the rule of a node on one gradient, or on a stack of as many as `stack` says.
+pub(crate) fn run_rule<T: Scalar>(
+    node: &NodeRef<T>,
+    g: Tensor<T>,
+    recording: bool,
+    wanted: &dyn Fn(&NodeRef<T>) -> bool,
+    stack: Option<usize>,
+) -> Found<T> {
+    let run = |g: Tensor<T>, stack: Option<usize>| {
+        let mut cx = Cx { node, recording, wanted, stack, found: Vec::new() };
+        node.rule.backward(g, &mut cx);
+        cx.found
+    };
+    let count = match stack {
+        Some(count) if !node.rule.stacks() => count,
+        _ => return run(g, stack),
+    };
+    let mut each: Vec<Found<T>> = (0..count).map(|i| run(g.narrow(0, i, 1).reshape(&node.shape), None)).collect();
+    let Some(first) = each.first() else { return Vec::new() };
+    // A rule hands out the same parents in the same order each time.
+    let parents: Vec<usize> = first.iter().map(|(i, _)| *i).collect();
+    let mut stacked = |i: usize| {
+        let rows: Vec<Tensor<T>> = each.iter_mut().map(|found| found.remove(0).1).collect();
+        (i, Tensor::stack(&rows, 0))
+    };
+    parents.into_iter().map(&mut stacked).collect()
+}
+
+impl<T: Scalar> Cx<'_, T> {
     /// Whether the gradient of parent `i` is needed.
     pub fn wants(&self, i: usize) -> bool {
         self.node.parents.as_slice()[i].as_ref().is_some_and(self.wanted)
@@ -215,14 +252,34 @@ impl<'a, T: Scalar> Cx<'a, T> {
         if self.recording { saved.detach().with_node(self.node.clone()) } else { saved.detach() }
     }
 
+    /// The shape of gradients of a value of `shape`: with an axis in front when they are stacked.
+    pub fn shape(&self, shape: &[usize]) -> Vec<usize> {
+        self.stack.into_iter().chain(shape.iter().copied()).collect()
+    }
+
+    /// The order of the axes of gradients that permutes the values' axes so: the axis of a stack stays first.
+    pub(crate) fn axes(&self, axes: &[usize]) -> Vec<usize> {
+        let lead = usize::from(self.stack.is_some());
+        (0..lead).chain(axes.iter().map(|axis| axis + lead)).collect()
+    }
+
+    /// The gradient with respect to a value that was broadcast from `shape`: sums over the axes along which it was repeated.
+    pub fn sum_to(&self, gradient: &Tensor<T>, shape: &[usize]) -> Tensor<T> {
+        let Some(count) = self.stack else { return gradient.sum_to(shape) };
+        // Unit axes between the stack and the value, which broadcasting added, are summed like the others.
+        let missing = gradient.rank() - 1 - shape.len();
+        let kept = [&[count], &vec![1; missing][..], shape].concat();
+        gradient.sum_to(&kept).reshape(&[&[count], shape].concat())
+    }
+
     /// Adds `gradient` to the gradient of parent `i`.
     pub fn add(&mut self, i: usize, gradient: Tensor<T>) {
         self.found.push((i, gradient));
     }
 }
 
-/// Gradients of the leaves (in the order of their ids, which are consecutive from `first`) for the output gradient `g`.
-pub(crate) fn pass<T: Scalar>(output: Tensor<T>, g: Tensor<T>, bit: u64, leaves: &[u64]) -> Vec<Option<Tensor<T>>> {
+/// Gradients of the leaves (ids in ascending order) for the output gradient `g`, or for a stack of them.
+pub(crate) fn pass<T: Scalar>(output: Tensor<T>, g: Tensor<T>, bit: u64, leaves: &[u64], stack: Option<usize>) -> Vec<Option<Tensor<T>>> {
     let mut slots: Vec<Option<Tensor<T>>> = leaves.iter().map(|_| None).collect();
     let first = leaves.first().copied().unwrap_or(u64::MAX);
     let wanted = |node: &NodeRef<T>| node.depends & bit != 0 && node.id >= first;
@@ -236,11 +293,14 @@ pub(crate) fn pass<T: Scalar>(output: Tensor<T>, g: Tensor<T>, bit: u64, leaves:
             slots[slot] = Some(g);
             continue;
         }
-        let mut cx = Cx::new(&node, node.depends & (bit - 1) != 0, &wanted);
-        node.rule.backward(g, &mut cx);
-        for (i, gradient) in cx.found {
+        for (i, gradient) in run_rule(&node, g, node.depends & (bit - 1) != 0, &wanted, stack) {
             let Some(parent) = node.parents.as_slice()[i].as_ref().filter(|p| wanted(p)) else { continue };
-            debug_assert_eq!(gradient.shape(), &*parent.shape, "{}: gradient of parent {i}", node.rule.name());
+            debug_assert!(
+                gradient.shape().ends_with(&parent.shape),
+                "{}: gradient of parent {i}: {:?}",
+                node.rule.name(),
+                gradient.shape()
+            );
             match frontier.binary_search_by_key(&parent.id, |(n, _)| n.id) {
                 Ok(at) => {
                     let old = std::mem::replace(&mut frontier[at].1, Tensor::scalar(T::ZERO));

@@ -5,7 +5,7 @@
 //! on the inputs is used, a sum of [`Factor`]s. Where an operation has no factor, its rule is run once for each example.
 
 use crate::kernels::Buffer;
-use crate::node::{Cx, Level, NodeRef};
+use crate::node::{Level, NodeRef, run_rule};
 use crate::transforms::variables;
 use crate::{Params, Scalar, Tensor};
 
@@ -183,14 +183,13 @@ fn pull_back<T: Scalar>(
     }
     if !aligned.is_empty() {
         let only = |p: &NodeRef<T>| wanted(p) && aligned.iter().any(|&i| node.parents.as_slice()[i].as_ref().is_some_and(|q| q.id == p.id));
-        let mut cx = Cx::new(node, false, &only);
-        node.rule.backward(g, &mut cx);
-        found.extend(cx.found.into_iter().filter(|(i, _)| aligned.contains(i)).map(|(i, g)| (i, Gradient::Aligned(g))));
+        let gradients = run_rule(node, g, false, &only, None);
+        found.extend(gradients.into_iter().filter(|(i, _)| aligned.contains(i)).map(|(i, g)| (i, Gradient::Aligned(g))));
     }
     Ok(found)
 }
 
-/// Runs the rule once for each row of `rows` `[batch, count]`.
+/// Runs the rule on each row of `rows` `[batch, count]`.
 fn each_row<T: Scalar>(
     node: &NodeRef<T>,
     rows: &Tensor<T>,
@@ -198,27 +197,11 @@ fn each_row<T: Scalar>(
     wanted: &dyn Fn(&NodeRef<T>) -> bool,
 ) -> Vec<(usize, Gradient<T>)> {
     let batch = rows.shape()[0];
-    let mut collected: Vec<Vec<T>> = parents.iter().map(|_| Vec::new()).collect();
-    for b in 0..batch {
-        let mut cx = Cx::new(node, false, wanted);
-        node.rule.backward(rows.narrow(0, b, 1).reshape(&node.shape), &mut cx);
-        for (slot, &i) in collected.iter_mut().zip(parents) {
-            let count = node.parents.as_slice()[i].as_ref().map_or(0, |p| p.shape.count());
-            let start = slot.len();
-            slot.resize(start + count, T::ZERO);
-            for (_, g) in cx.found.iter().filter(|(j, _)| *j == i) {
-                slot[start..].iter_mut().zip(g.as_slice()).for_each(|(s, &g)| *s += g);
-            }
-        }
-    }
-    parents
-        .iter()
-        .zip(collected)
-        .map(|(&i, values)| {
-            let count = values.len() / batch;
-            (i, Gradient::Each(vec![Factor::Dense(Tensor::raw(values, crate::tensor::checked(&[batch, count])))]))
-        })
-        .collect()
+    let stack = rows.reshape(&[&[batch], &node.shape[..]].concat());
+    let mut found = run_rule(node, stack, false, wanted, Some(batch));
+    found.retain(|(i, _)| parents.contains(i));
+    let dense = |g: Tensor<T>| Factor::Dense(g.reshape(&[batch, g.count() / batch]));
+    found.into_iter().map(|(i, g)| (i, Gradient::Each(vec![dense(g)]))).collect()
 }
 
 /// `[batch, count]` with chunk `b` of an aligned gradient in row `b` and zeros elsewhere.

@@ -57,6 +57,44 @@ fn jvp_agrees_with_the_jacobian() {
     }
 }
 
+/// The rows of a Jacobian, pulled back together, against one pull-back for each.
+fn check_jacobian(name: &str, f: impl Fn(&T64) -> T64, x: &T64) {
+    let together = jacobian(&f, x);
+    let (y, pullback) = vjp(&f, x);
+    assert_eq!(together.shape(), [y.shape(), x.shape()].concat(), "{name}");
+    for i in 0..y.count() {
+        let row = pullback(&T64::from_fn(y.shape(), |j| f64::from(i == j)));
+        let own = together.reshape(&[y.count(), x.count()]).narrow(0, i, 1).reshape(x.shape());
+        assert!((row - own).square().sum().item() < 1e-20, "{name}, row {i}");
+    }
+}
+
+#[test]
+fn stacked_cotangents_agree_with_single_ones() {
+    let (x, w) = (random(&[3, 4], 1), random(&[4, 2], 2));
+    check_jacobian("matmul left", |x| x.matmul(&w).tanh(), &x);
+    check_jacobian("matmul right", |w| x.matmul(w).sin(), &w);
+    check_jacobian("transposed", |x| x.t().matmul(&random(&[3, 2], 5)), &x);
+    check_jacobian("linear both", |x| x.linear(&(x * 2.0), None), &x);
+    check_jacobian("own product", |x| x.t().matmul(x), &x);
+    check_jacobian("batched", |x| x.reshape(&[1, 3, 4]).matmul(&random(&[2, 4, 3], 6)), &x);
+    check_jacobian("broadcasting", |x| (x + &x.sum_axis(0)) * &x.mean_keep(1) / &(x.narrow(1, 1, 1).square() + 1.0), &x);
+    check_jacobian("broadcast of a vector", |v| &x * v, &random(&[4], 7));
+    check_jacobian("broadcast_to", |v| v.broadcast_to(&[2, 3, 4]).square(), &random(&[3, 1], 8));
+    check_jacobian("softmax", |x| x.softmax() * x.log_softmax(), &x);
+    check_jacobian("loss", |x| x.softmax_cross_entropy(&[0, 3, 1]), &x);
+    check_jacobian("gather", |x| x.gather(1, &[0, 3, 1], &[3, 1]).square(), &x);
+    check_jacobian("concat", |x| T64::concat(&[x.powf(2.0), x.permute(&[0, 1])], 0), &x);
+    check_jacobian(
+        "conv2d",
+        |x| x.reshape(&[1, 1, 3, 4]).conv2d(&random(&[2, 1, 2, 2], 3), None, [1, 1], [0, 1]).max_pool2d([2, 2], [1, 1]),
+        &x,
+    );
+    check_jacobian("more rows than one pass", |x| x.reshape(&[12, 1]).matmul(&random(&[1, 12], 4)), &x);
+    check_jacobian("no dependence", |x| x.zeros_like(), &x);
+    check_jacobian("nothing", |x| x.narrow(0, 0, 0), &x);
+}
+
 #[test]
 fn hessian_of_a_quadratic_is_its_matrix() {
     let a = T64::from_vec(vec![2.0, 1.0, 1.0, 3.0], &[2, 2]).unwrap();

@@ -50,7 +50,7 @@ pub fn value_and_grad<P: Params>(f: impl FnOnce(&P) -> Tensor<P::Elem>, params: 
     // The pass may free the graph only if nothing else holds it: the value goes out without this level's history.
     let value = if y.node().is_some_and(|n| n.depends & (level.bit - 1) != 0) { y.clone() } else { y.detach() };
     let seed = y.ones_like();
-    (value, gradients(params, pass(y, seed, level.bit, &ids)))
+    (value, gradients(params, pass(y, seed, level.bit, &ids, None)))
 }
 
 /// The value of a function, and the map from a cotangent of the value's shape to the cotangent of the parameters.
@@ -64,7 +64,7 @@ pub fn vjp<P: Params, F: FnOnce(&P) -> Tensor<P::Elem>>(f: F, params: &P) -> (Te
     let value = if y.node().is_some_and(|n| n.depends & (bit - 1) != 0) { y.clone() } else { y.detach() };
     let pullback = move |cotangent: &Tensor<P::Elem>| {
         assert!(cotangent.shape() == y.shape(), "vjp: the cotangent has shape {}, the value {}", cotangent.shape_ref(), y.shape_ref());
-        gradients(&params, pass(y.clone(), cotangent.clone(), bit, &ids))
+        gradients(&params, pass(y.clone(), cotangent.clone(), bit, &ids, None))
     };
     (value, pullback)
 }
@@ -90,17 +90,27 @@ pub fn hvp<P: Params>(f: impl Fn(&P) -> Tensor<P::Elem>, params: &P, v: &P) -> P
     grad(|p: &P| grad(&f, p).dot(v), params)
 }
 
-/// The Jacobian of a function of one tensor, `[output.., input..]`.
+/// Rows of a Jacobian that are pulled back together.
+const ROWS: usize = 128;
+
+/// The Jacobian of a function of one tensor, `[output.., input..]`: one backward pass for every 128 rows.
 #[track_caller]
 pub fn jacobian<T: Scalar>(f: impl FnOnce(&Tensor<T>) -> Tensor<T>, x: &Tensor<T>) -> Tensor<T> {
-    let (y, pullback) = vjp(f, x);
+    let level = Level::enter();
+    let (variable, ids) = variables(x, level.bit);
+    let y = f(&variable);
+    let shape = [y.shape(), x.shape()].concat();
     let rows: Vec<Tensor<T>> = (0..y.count())
-        .map(|i| {
-            let cotangent = Tensor::from_fn(y.shape(), |j| if i == j { T::ONE } else { T::ZERO });
-            pullback(&cotangent).reshape(&[1, x.count()])
+        .step_by(ROWS)
+        .map(|first| {
+            let count = ROWS.min(y.count() - first);
+            let cotangents =
+                Tensor::from_fn(&[count, y.count()], |i| if i % y.count() == first + i / y.count() { T::ONE } else { T::ZERO });
+            let cotangents = cotangents.reshape(&[&[count], y.shape()].concat());
+            let found = pass(y.clone(), cotangents, level.bit, &ids, Some(count)).pop().flatten();
+            found.unwrap_or_else(|| Tensor::zeros(&[count, x.count()])).reshape(&[count, x.count()])
         })
         .collect();
-    let shape = [y.shape(), x.shape()].concat();
     if rows.is_empty() { Tensor::zeros(&shape) } else { Tensor::concat(&rows, 0).reshape(&shape) }
 }
 

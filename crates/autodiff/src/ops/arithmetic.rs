@@ -75,7 +75,7 @@ impl<T: Scalar> Rule<T> for Binary<T> {
                 Kind::Mul => &g * &self.saved(1, cx),
                 Kind::Div => &g / &self.saved(1, cx),
             };
-            cx.add(0, d.sum_to(left));
+            cx.add(0, cx.sum_to(&d, left));
         }
         if cx.wants(1) {
             let d = match self.kind {
@@ -87,8 +87,11 @@ impl<T: Scalar> Rule<T> for Binary<T> {
                     -(g * &self.saved(0, cx) / &b / &b)
                 }
             };
-            cx.add(1, d.sum_to(right));
+            cx.add(1, cx.sum_to(&d, right));
         }
+    }
+    fn stacks(&self) -> bool {
+        true
     }
     fn example_factor(&self, parent: usize, g: &Tensor<T>, batch: usize) -> Option<Factor<T>> {
         let other = self.saved[1 - parent].as_ref().map(Tensor::detach);

@@ -14,7 +14,10 @@ impl<T: Scalar> Rule<T> for Reshape {
         "reshape"
     }
     fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>) {
-        cx.add(0, g.reshape(&self.input));
+        cx.add(0, g.reshape(&cx.shape(&self.input)));
+    }
+    fn stacks(&self) -> bool {
+        true
     }
     fn keeps_examples(&self, _: usize, batch: usize) -> bool {
         self.input.count().is_multiple_of(batch)
@@ -35,7 +38,10 @@ impl<T: Scalar> Rule<T> for Permute {
         for (to, &from) in self.axes.iter().enumerate() {
             inverse[from] = to;
         }
-        cx.add(0, g.permute(&inverse));
+        cx.add(0, g.permute(&cx.axes(&inverse)));
+    }
+    fn stacks(&self) -> bool {
+        true
     }
     fn keeps_examples(&self, _: usize, batch: usize) -> bool {
         self.axes.first() == Some(&0) && self.leading.is_multiple_of(batch)

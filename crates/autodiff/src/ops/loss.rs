@@ -18,13 +18,16 @@ impl<T: Scalar> Rule<T> for CrossEntropy<T> {
     }
     fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>) {
         let classes = self.logits.shape()[1];
-        if cx.is_recording() {
+        if cx.is_recording() || g.rank() != 1 {
             let residual = cx.get(&self.logits).softmax() - Tensor::one_hot(&self.labels, classes);
-            cx.add(0, residual * g.unsqueeze(1));
+            cx.add(0, residual * g.unsqueeze(-1));
         } else {
             let values = rows::cross_entropy_gradient(self.probabilities.as_slice(), &self.labels, g.as_slice(), classes);
             cx.add(0, Tensor::raw(values, *self.logits.shape_ref()));
         }
+    }
+    fn stacks(&self) -> bool {
+        true
     }
     fn keeps_examples(&self, _: usize, batch: usize) -> bool {
         self.labels.len().is_multiple_of(batch)

@@ -18,6 +18,9 @@ impl<T: Scalar> Rule<T> for Product<T> {
     }
     fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>) {
         let [ta, tb] = self.transposed;
+        if g.rank() == 3 {
+            return self.backward_stacked(&g, cx);
+        }
         if cx.wants(0) {
             let b = cx.get(&self.b);
             cx.add(0, if ta { b.product(&g, tb, true) } else { g.product(&b, false, !tb) });
@@ -26,6 +29,9 @@ impl<T: Scalar> Rule<T> for Product<T> {
             let a = cx.get(&self.a);
             cx.add(1, if tb { g.product(&a, true, ta) } else { a.product(&g, !ta, false) });
         }
+    }
+    fn stacks(&self) -> bool {
+        true
     }
     fn keeps_examples(&self, parent: usize, batch: usize) -> bool {
         parent == 0 && !self.transposed[0] && self.a.shape()[0].is_multiple_of(batch)
@@ -36,6 +42,26 @@ impl<T: Scalar> Rule<T> for Product<T> {
         }
         let (rows, columns) = if self.transposed[1] { (g.detach(), self.a.detach()) } else { (self.a.detach(), g.detach()) };
         Some(Factor::Outer { rows, columns })
+    }
+}
+
+impl<T: Scalar> Product<T> {
+    /// As [`Rule::backward`], for gradients `[stack, m, n]`. The first operand's are one product over all their rows.
+    fn backward_stacked(&self, g: &Tensor<T>, cx: &mut Cx<'_, T>) {
+        let [ta, tb] = self.transposed;
+        let &[count, m, n] = g.shape() else { return };
+        if cx.wants(0) {
+            let b = cx.get(&self.b);
+            let inner = self.a.shape()[usize::from(!ta)];
+            let gradient = g.reshape(&[count * m, n]).product(&b, false, !tb).reshape(&[count, m, inner]);
+            cx.add(0, if ta { gradient.t() } else { gradient });
+        }
+        if cx.wants(1) {
+            let a = cx.get(&self.a);
+            let a = if ta { a } else { a.t() };
+            let gradient = a.matmul(g);
+            cx.add(1, if tb { gradient.t() } else { gradient });
+        }
     }
 }
 

@@ -17,8 +17,11 @@ impl<T: Scalar> Rule<T> for SumMiddle {
     }
     fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>) {
         let [outer, n, inner] = self.sizes;
-        let wide = g.reshape(&[outer, 1, inner]).broadcast_to(&[outer, n, inner]);
-        cx.add(0, wide.reshape(&self.input));
+        let wide = g.reshape(&cx.shape(&[outer, 1, inner])).broadcast_to(&cx.shape(&[outer, n, inner]));
+        cx.add(0, wide.reshape(&cx.shape(&self.input)));
+    }
+    fn stacks(&self) -> bool {
+        true
     }
     fn keeps_examples(&self, _: usize, batch: usize) -> bool {
         self.sizes[0].is_multiple_of(batch) && self.output.count() > 0
@@ -36,7 +39,10 @@ impl<T: Scalar> Rule<T> for Broadcast {
         "broadcast_to"
     }
     fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>) {
-        cx.add(0, g.sum_to(&self.input));
+        cx.add(0, cx.sum_to(&g, &self.input));
+    }
+    fn stacks(&self) -> bool {
+        true
     }
     fn keeps_examples(&self, _: usize, batch: usize) -> bool {
         self.input.len() == self.output.len()

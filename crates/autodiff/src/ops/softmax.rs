@@ -14,7 +14,7 @@ impl<T: Scalar> Rule<T> for Softmax<T> {
         "softmax"
     }
     fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>) {
-        if cx.is_recording() {
+        if cx.is_recording() || g.shape() != self.y.shape() {
             let y = cx.output(&self.y);
             let mean = (&g * &y).sum_keep(-1);
             cx.add(0, y * (g - mean));
@@ -22,6 +22,9 @@ impl<T: Scalar> Rule<T> for Softmax<T> {
             let values = rows::softmax_gradient(self.y.as_slice(), g.as_slice(), last(&self.y));
             cx.add(0, Tensor::raw(values, *self.y.shape_ref()));
         }
+    }
+    fn stacks(&self) -> bool {
+        true
     }
     fn keeps_examples(&self, _: usize, batch: usize) -> bool {
         (self.y.count() / last(&self.y).max(1)).is_multiple_of(batch)
@@ -41,6 +44,9 @@ impl<T: Scalar> Rule<T> for LogSoftmax<T> {
         let total = g.sum_keep(-1);
         let softmax = cx.output(&self.y).exp();
         cx.add(0, g - softmax * total);
+    }
+    fn stacks(&self) -> bool {
+        true
     }
     fn keeps_examples(&self, _: usize, batch: usize) -> bool {
         (self.y.count() / last(&self.y).max(1)).is_multiple_of(batch)

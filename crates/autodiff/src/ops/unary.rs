@@ -27,6 +27,9 @@ impl<T: Scalar> Rule<T> for Unary<T> {
         };
         cx.add(0, g * (self.derivative)(&at));
     }
+    fn stacks(&self) -> bool {
+        true
+    }
     fn keeps_examples(&self, _: usize, _: usize) -> bool {
         true
     }
@@ -43,6 +46,9 @@ impl<T: Scalar> Rule<T> for Affine<T> {
     }
     fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>) {
         cx.add(0, g.affine(self.scale, T::ZERO));
+    }
+    fn stacks(&self) -> bool {
+        true
     }
     fn keeps_examples(&self, _: usize, _: usize) -> bool {
         true
@@ -193,6 +199,9 @@ impl<T: Scalar> Rule<T> for Power<T> {
         }
         let slope = cx.get(&self.x).powf(self.exponent - T::ONE).affine(self.exponent, T::ZERO);
         cx.add(0, g * slope);
+    }
+    fn stacks(&self) -> bool {
+        true
     }
     fn keeps_examples(&self, _: usize, _: usize) -> bool {
         true
