@@ -15,8 +15,13 @@ impl<T: Scalar> LinearSelfAttention<T> {
     ///
     /// ```
     /// use gradus_learning::in_context::gradient_descent::*;
-    /// use nalgebra::{dmatrix, dvector};
-    /// let task = Task { inputs: dmatrix![1.0, 0.0; 1.0, 1.0], targets: dmatrix![2.0; 1.0], query: dvector![1.0, 2.0], query_target: dvector![0.0] };
+    /// use nalgebra::{DMatrix, DVector};
+    /// let task = Task {
+    ///     inputs: DMatrix::from_row_slice(2, 2, &[1.0, 0.0, 1.0, 1.0]),
+    ///     targets: DMatrix::from_row_slice(2, 1, &[2.0, 1.0]),
+    ///     query: DVector::from_vec(vec![1.0, 2.0]),
+    ///     query_target: DVector::from_vec(vec![0.0]),
+    /// };
     /// let layer = LinearSelfAttention::<f64>::gd_construction(2, 1, 2, 0.5, None)?;
     /// let after = layer.forward(&Tokens::constructed(&Batch::from_tasks(&[task])?, None)?)?;
     /// assert_eq!(after.predictions().item(), 1.25);

@@ -15,8 +15,13 @@ use super::{Batch, Task};
 ///
 /// ```
 /// use gradus_learning::in_context::gradient_descent::{Task, gd};
-/// use nalgebra::{dmatrix, dvector};
-/// let task = Task { inputs: dmatrix![1.0, 0.0; 1.0, 1.0], targets: dmatrix![2.0; 1.0], query: dvector![1.0, 2.0], query_target: dvector![0.0] };
+/// use nalgebra::{DMatrix, DVector};
+/// let task = Task {
+///     inputs: DMatrix::from_row_slice(2, 2, &[1.0, 0.0, 1.0, 1.0]),
+///     targets: DMatrix::from_row_slice(2, 1, &[2.0, 1.0]),
+///     query: DVector::from_vec(vec![1.0, 2.0]),
+///     query_target: DVector::from_vec(vec![0.0]),
+/// };
 /// assert_eq!((gd(&task, 0.5, 2, None)? * &task.query)[0], 1.5625);
 /// # Ok::<(), gradus_learning::in_context::gradient_descent::InContextError>(())
 /// ```
