@@ -1,12 +1,150 @@
 //! The gradus command: list and reproduce papers.
 
+mod arguments;
+mod list;
+mod progress;
+mod reproduce;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-fn main() -> ExitCode {
-    let listing = std::env::args().nth(1).is_some_and(|command| command == "list");
-    if listing {
-        return ExitCode::SUCCESS; // no system is registered yet, so there is nothing to print
+use clap::Parser;
+use clap::error::ErrorKind;
+use gradus_base::Cancel;
+use gradus_experiments::{Experiment, ExperimentError, Status};
+use gradus_report::ReportError;
+
+use arguments::{Arguments, Command};
+
+/// What a run of the command touches of the world, so that tests can put their own in its place.
+struct Session<'a> {
+    experiments: &'a [&'a Experiment],
+    cancel: Cancel,
+    /// Results only.
+    stdout: &'a mut dyn Write,
+    /// Errors and progress.
+    stderr: &'a mut (dyn Write + Send),
+    /// Whether progress is shown as bars.
+    bars: bool,
+}
+
+impl Session<'_> {
+    /// Prints a result. A reader that has gone away does not change the verdict.
+    fn print(&mut self, text: &str) -> Result<(), Failure> {
+        match self.stdout.write_all(text.as_bytes()).and_then(|()| self.stdout.flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Output(error)),
+            _ => Ok(()),
+        }
     }
-    eprintln!("error: no system can be reproduced yet");
-    ExitCode::from(3)
+
+    /// One line for the person who watches. Standard error is the last resort, so its own errors have no place to go.
+    fn tell(&mut self, line: &str) {
+        let _ = writeln!(self.stderr, "{}", line.replace('\n', " "));
+    }
+}
+
+/// Why a command did not do its work.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0}")]
+    Usage(String),
+    #[error("no system can be reproduced yet")]
+    NothingToRun,
+    #[error("interrupted; --resume goes on from the finished parts in {0}")]
+    Interrupted(String),
+    #[error(transparent)]
+    Experiment(#[from] ExperimentError),
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    #[error("standard output: {0}")]
+    Output(io::Error),
+}
+
+impl Failure {
+    /// The exit status.
+    fn status(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Experiment(ExperimentError::UnknownOption { .. } | ExperimentError::OptionValue { .. }) => 2,
+            Self::NothingToRun => 3,
+            Self::Interrupted(_) | Self::Experiment(ExperimentError::Interrupted(_)) => 130,
+            Self::Experiment(_) | Self::Report(_) | Self::Output(_) => 1,
+        }
+    }
+}
+
+/// The exit status of a finished run.
+fn status(verdict: Status) -> u8 {
+    match verdict {
+        Status::Holds => 0,
+        Status::Fails => 1,
+        Status::NeedsMore => 3,
+    }
+}
+
+fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or_else(String::new, |location| format!(" at {}:{}", location.file(), location.line()));
+        eprintln!("error: internal error{place}: {}", payload(panic.payload()).replace('\n', " "));
+    }));
+    let cancel = Cancel::new();
+    stop_on_interrupt(cancel.clone());
+    let mut session = Session {
+        experiments: gradus_experiments::ALL,
+        cancel,
+        stdout: &mut io::stdout().lock(),
+        stderr: &mut io::stderr(),
+        bars: io::stderr().is_terminal(),
+    };
+    ExitCode::from(run(std::env::args_os(), &mut session))
+}
+
+/// The first Ctrl-C asks the work to stop after its current step, the second ends the process.
+fn stop_on_interrupt(cancel: Cancel) {
+    let handler = move || {
+        if cancel.is_cancelled() {
+            std::process::exit(130);
+        }
+        cancel.cancel();
+        eprintln!("stopping after the current step; Ctrl-C again stops at once");
+    };
+    // Without the handler Ctrl-C ends the process, which loses only the part that is being computed.
+    let _ = ctrlc::set_handler(handler);
+}
+
+fn payload(payload: &dyn std::any::Any) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("unknown")
+}
+
+/// Runs the command and returns the exit status.
+fn run(arguments: impl IntoIterator<Item = OsString>, session: &mut Session) -> u8 {
+    let done = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => match arguments.command {
+            Command::List(request) => list::run(&request, session).map(|()| 0),
+            Command::Reproduce(request) => reproduce::run(&request, session),
+        },
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            session.print(&error.to_string()).map(|()| 0)
+        }
+        Err(error) => Err(Failure::Usage(one_line(&error))),
+    };
+    done.unwrap_or_else(|failure| {
+        session.tell(&format!("error: {failure}"));
+        failure.status()
+    })
+}
+
+/// What clap says, without the usage text, on one line.
+fn one_line(error: &clap::Error) -> String {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "a command is missing (see `gradus --help`)".into();
+    }
+    let text = error.to_string();
+    let said = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let said: Vec<&str> = said.filter(|line| !line.is_empty()).collect();
+    format!("{} (see `gradus --help`)", said.join(" ").trim_start_matches("error: "))
 }

@@ -1,5 +1,8 @@
 use gradus_report::{Claim, Direction, Paper, Profile, Threshold, Verdict};
 
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+
 use crate::{mean, student_interval};
 
 /// What an experiment declares about a claim before anything runs.
@@ -16,7 +19,7 @@ use crate::{mean, student_interval};
 /// };
 /// assert!(CLAIM.gate);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ClaimSpec {
     /// Short name within the experiment.
     pub id: &'static str,
@@ -58,7 +61,7 @@ impl ClaimSpec {
     }
 
     /// The claim with what was measured for it: one value per seed, or none at all, as in a profile without it.
-    pub(crate) fn judge(&self, profile: Profile, values: &[f64]) -> Claim {
+    pub fn judge(&self, profile: Profile, values: &[f64]) -> Claim {
         let bound = self.bound(profile);
         let measured = (!values.is_empty()).then(|| mean(values));
         let verdict = match measured {
@@ -108,7 +111,7 @@ impl Bound {
         mean.is_finite() && satisfies
     }
 
-    pub(crate) fn parts(self) -> (Direction, Threshold) {
+    fn parts(self) -> (Direction, Threshold) {
         match self {
             Self::AtLeast(value) => (Direction::AtLeast, Threshold::Value(value)),
             Self::AtMost(value) => (Direction::AtMost, Threshold::Value(value)),
@@ -118,8 +121,19 @@ impl Bound {
     }
 }
 
+/// As `{"direction": ">=", "threshold": 0.7}`, like a claim of `results.json`.
+impl Serialize for Bound {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (direction, threshold) = self.parts();
+        let mut object = serializer.serialize_struct("Bound", 2)?;
+        object.serialize_field("direction", &direction)?;
+        object.serialize_field("threshold", &threshold)?;
+        object.end()
+    }
+}
+
 /// A number that a paper reports, and where.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct PaperValue {
     /// The number, in the unit of the claim's metric.
     pub value: f64,

@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -266,8 +267,32 @@ fn write(path: &Path, part: &impl Serialize) -> io::Result<()> {
         }
         atomic_write(path, |file: &mut dyn Write| Ok(serde_json::to_writer(file, part)?))
     };
-    // Another run into the same folder may remove old parts between the two steps.
-    attempt().or_else(|error| if error.kind() == io::ErrorKind::NotFound { attempt() } else { Err(error) })
+    // Another run into the same folder may take old parts away between the steps. It does so once, at its start.
+    let taken_away = |done: &io::Result<()>| matches!(done, Err(error) if error.kind() == io::ErrorKind::NotFound);
+    let mut done = attempt();
+    for _ in 0..9 {
+        if !taken_away(&done) {
+            break;
+        }
+        done = attempt();
+    }
+    done
+}
+
+/// Takes the parts of earlier runs away. They leave their place in one step, so that another run into the same folder
+/// finds all of them or none.
+fn remove_parts(folder: &Path) -> io::Result<()> {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let aside = folder.with_extension(format!("{}-{}.old", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)));
+    match fs::rename(folder, &aside) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => {
+            // What another run is just writing may stay; no run reads it.
+            let _ = fs::remove_dir_all(&aside);
+            Ok(())
+        }
+    }
 }
 
 /// `OUT/.parts/SLUG/KEY`, where the key stands for everything that the parts depend on.
@@ -279,10 +304,7 @@ fn parts_folder(
 ) -> Result<PathBuf, ExperimentError> {
     let folder = out.join(".parts").join(experiment.slug);
     if !settings.resume {
-        match fs::remove_dir_all(&folder) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(ExperimentError::Io { path: folder, source }),
-            _ => {}
-        }
+        remove_parts(&folder).map_err(|source| ExperimentError::Io { path: folder.clone(), source })?;
     }
     let files = experiment.options.iter().filter(|option| option.kind == OptionKind::File);
     let files = files.filter_map(|option| options.get(option.name)).map(|path| stamp(Path::new(path)));

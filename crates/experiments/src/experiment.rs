@@ -3,12 +3,12 @@ use std::time::{Instant, SystemTime};
 
 use gradus_base::{Cancel, Observer};
 use gradus_report::{Figure, FigureFile, Profile, SYSTEM_SCHEMA, System, SystemReport, Table, Verdict};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::{ClaimSpec, Context, ExperimentError, Settings};
 
 /// A paper's experiment: what it claims, and the function that measures it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct Experiment {
     /// Short name, such as `fisher-merging`.
     pub slug: &'static str,
@@ -30,12 +30,13 @@ pub struct Experiment {
     pub options: &'static [OptionSpec],
     /// How long a run takes.
     pub seconds: Seconds,
-    /// Measures the claims. It may measure a claim in any profile; the ones that the profile does not judge are left out.
+    /// Measures the claims; not serialised. It may measure a claim in any profile; the ones that the profile does not judge are left out.
+    #[serde(skip)]
     pub run: fn(&Context<'_>) -> Result<Outcome, ExperimentError>,
 }
 
 /// About how long a run takes on two cores, in seconds.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Seconds {
     /// At most 5.
     pub smoke: f64,
@@ -57,7 +58,7 @@ impl Seconds {
 }
 
 /// An option that an experiment declares, set with `--option NAME=VALUE`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct OptionSpec {
     /// Its name: lower-case letters, digits and `-`.
     pub name: &'static str,
@@ -66,6 +67,7 @@ pub struct OptionSpec {
     /// The value when it is not given, of the right kind.
     pub default: &'static str,
     /// Which values it takes.
+    #[serde(rename = "values")]
     pub kind: OptionKind,
 }
 
@@ -112,6 +114,13 @@ impl std::fmt::Display for OptionKind {
             Self::File => write!(formatter, "a file"),
             Self::Text => write!(formatter, "a text"),
         }
+    }
+}
+
+/// As the text of [`Display`](std::fmt::Display).
+impl Serialize for OptionKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

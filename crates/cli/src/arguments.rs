@@ -1,0 +1,89 @@
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use gradus_report::Profile;
+
+/// Gradient-based learning beyond plain training: runs papers' claims again.
+///
+/// Exit status: 0 every gated claim holds; 1 one does not, or a data file is bad; 2 wrong use; 3 inconclusive;
+/// 130 interrupted.
+#[derive(Debug, Parser)]
+#[command(name = "gradus", version, verbatim_doc_comment)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List the systems, or show one system's claims, options and data
+    List(List),
+    /// Run systems' experiments and write a report
+    Reproduce(Reproduce),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// The system to show
+    pub(crate) slug: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Reproduce {
+    /// The systems to run; without any, all
+    #[arg(value_name = "SLUG")]
+    pub(crate) slugs: Vec<String>,
+    /// Run every system
+    #[arg(long, conflicts_with = "slugs")]
+    pub(crate) all: bool,
+    /// How much to run: smoke (seconds), quick (a minute) or full (a quarter of an hour)
+    #[arg(long, default_value = "quick", value_parser = profile)]
+    pub(crate) profile: Profile,
+    /// Folder with real data sets in their original formats
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// An option of the experiment; `gradus list SLUG` shows them
+    #[arg(long = "option", value_name = "NAME=VALUE", value_parser = option)]
+    pub(crate) options: Vec<(String, String)>,
+    /// The first seed
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Number of seeds, in the place of the experiment's own
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) seeds: Option<u32>,
+    /// Number of threads; without it, one per processor. Results do not depend on it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) threads: Option<u32>,
+    /// Folder for the report: index.html, results.json, one page per system
+    #[arg(long, value_name = "DIR", default_value = "reports")]
+    pub(crate) out: PathBuf,
+    /// Go on from the finished parts of an interrupted run
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Show an earlier results.json beside the new measurements
+    #[arg(long, value_name = "FILE")]
+    pub(crate) compare: Option<PathBuf>,
+    /// Also write the page of the one system to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// Also write everything about the one system to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// Print the results as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn profile(name: &str) -> Result<Profile, String> {
+    Profile::ALL.into_iter().find(|profile| profile.name() == name).ok_or_else(|| "expected smoke, quick or full".into())
+}
+
+fn option(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
+        _ => Err("expected NAME=VALUE".into()),
+    }
+}

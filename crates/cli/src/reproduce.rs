@@ -1,0 +1,240 @@
+//! `gradus reproduce`: runs experiments, judges their claims, writes the report.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::Duration;
+
+use gradus_base::Observer;
+use gradus_experiments::{Experiment, ExperimentError, Reproduction, Settings};
+use gradus_report::{Claim, Machine, ReportError, Results, System, SystemReport};
+use gradus_report::{duration, format_number, read_results, save, save_json, save_page};
+
+use crate::arguments::Reproduce;
+use crate::progress::{Bars, Lines};
+use crate::{Failure, Session, list, status};
+
+/// Between two lines of progress where there is no terminal.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Runs the command and returns the exit status: the gravest of all systems.
+pub(crate) fn run(request: &Reproduce, session: &mut Session) -> Result<u8, Failure> {
+    let experiments = choose(request, session.experiments)?;
+    let settings = settings(request, &experiments)?;
+    let earlier = check_files(request, experiments.len())?;
+    set_threads(request.threads)?;
+    let machine = Machine::this(rayon::current_num_threads());
+    announce(request, &experiments, session);
+    let mut done = Results::new(machine.clone());
+    let mut statuses = vec![0];
+    for (experiment, settings) in experiments.iter().zip(&settings) {
+        let earlier = earlier.as_ref().and_then(|results| results.system(experiment.slug));
+        let outcome = one(experiment, settings, session).and_then(|found| {
+            write(request, &found.report, &machine, earlier, session)?;
+            Ok(found)
+        });
+        match outcome {
+            Ok(found) => {
+                statuses.push(status(found.status));
+                done.replace(found.report.system, machine.clone());
+            }
+            // Whatever the error says: a method may have put the interruption into its own words.
+            Err(_) if session.cancel.is_cancelled() => {
+                return Err(Failure::Interrupted(request.out.display().to_string()));
+            }
+            Err(failure) if experiments.len() == 1 => return Err(failure),
+            // The others can still be run.
+            Err(failure) => {
+                session.tell(&format!("error: {}: {failure}", experiment.slug));
+                statuses.push(failure.status());
+            }
+        }
+    }
+    if request.json {
+        session.print(&json(&done))?;
+    }
+    Ok(gravest(&statuses))
+}
+
+/// Wrong use before a claim that fails, and that before one that was not measured.
+fn gravest(statuses: &[u8]) -> u8 {
+    [2, 1, 3].into_iter().find(|status| statuses.contains(status)).unwrap_or(0)
+}
+
+fn choose<'a>(request: &Reproduce, experiments: &[&'a Experiment]) -> Result<Vec<&'a Experiment>, Failure> {
+    let mut chosen: Vec<&Experiment> = Vec::new();
+    for slug in &request.slugs {
+        let experiment = list::find(experiments, slug)?;
+        if chosen.iter().all(|other| other.slug != slug) {
+            chosen.push(experiment);
+        }
+    }
+    if request.slugs.is_empty() {
+        chosen = experiments.to_vec();
+    }
+    if chosen.is_empty() { Err(Failure::NothingToRun) } else { Ok(chosen) }
+}
+
+/// The settings of each experiment. An option goes to every experiment that declares it.
+fn settings(request: &Reproduce, experiments: &[&Experiment]) -> Result<Vec<Settings>, Failure> {
+    let mut options = BTreeMap::new();
+    for (name, value) in &request.options {
+        if options.insert(name.clone(), value.clone()).is_some() {
+            return Err(Failure::Usage(format!("option {name} is given twice")));
+        }
+    }
+    let declares = |experiment: &Experiment, name: &str| experiment.options.iter().any(|option| option.name == name);
+    if let ([_, _, ..], Some(name)) =
+        (experiments, options.keys().find(|name| !experiments.iter().any(|experiment| declares(experiment, name))))
+    {
+        return Err(Failure::Usage(format!("none of the systems has an option {name:?}")));
+    }
+    let several = experiments.len() > 1;
+    let each = experiments.iter().map(|experiment| {
+        let own = options.iter().filter(|(name, _)| !several || declares(experiment, name));
+        let settings = Settings {
+            profile: request.profile,
+            seed: request.seed,
+            seeds: request.seeds.map(|seeds| seeds as usize),
+            data: request.data.clone(),
+            options: own.map(|(name, value)| (name.clone(), value.clone())).collect(),
+            out: Some(request.out.clone()),
+            resume: request.resume,
+        };
+        // Every value is checked before the first run starts.
+        experiment.resolve(&settings.options)?;
+        Ok(settings)
+    });
+    each.collect()
+}
+
+/// What can be wrong with the files of the request is said before anything runs. Returns the results to compare with.
+fn check_files(request: &Reproduce, systems: usize) -> Result<Option<Results>, Failure> {
+    if systems != 1 && (request.html.is_some() || request.report.is_some()) {
+        return Err(Failure::Usage(format!("--html and --report take one system, and {systems} are to run")));
+    }
+    if let Some(folder) = request.data.as_ref().filter(|folder| !folder.is_dir()) {
+        return Err(Failure::Usage(format!("--data {}: no such folder", folder.display())));
+    }
+    fs::create_dir_all(&request.out).map_err(|error| Failure::Usage(format!("--out {}: {error}", request.out.display())))?;
+    let results = request.out.join("results.json");
+    if results.exists() {
+        read_results(&results)?;
+    }
+    let missing = |error| match error {
+        ReportError::Io { path, source } => Failure::Usage(format!("--compare {}: {source}", path.display())),
+        other => other.into(),
+    };
+    request.compare.as_deref().map(|path| read_results(path).map_err(missing)).transpose()
+}
+
+fn set_threads(threads: Option<u32>) -> Result<(), Failure> {
+    let Some(threads) = threads else { return Ok(()) };
+    let built = rayon::ThreadPoolBuilder::new().num_threads(threads as usize).build_global();
+    built.map_err(|error| Failure::Usage(format!("--threads {threads}: {error}")))
+}
+
+/// Says how long it will take.
+fn announce(request: &Reproduce, experiments: &[&Experiment], session: &mut Session) {
+    let seconds = experiments.iter().map(|experiment| experiment.seconds.of(request.profile)).sum();
+    let systems = match experiments {
+        [one] => one.slug.to_string(),
+        several => format!("{} systems", several.len()),
+    };
+    session.tell(&format!("{systems}, {} profile: about {} on two cores", request.profile, duration(seconds)));
+}
+
+fn one(experiment: &Experiment, settings: &Settings, session: &mut Session) -> Result<Reproduction, Failure> {
+    let cancel = session.cancel.clone();
+    let mut bars;
+    let mut lines;
+    let observer: &mut (dyn Observer + Send) = if session.bars {
+        bars = Bars::default();
+        &mut bars
+    } else {
+        lines = Lines::new(session.stderr, experiment.slug, INTERVAL);
+        &mut lines
+    };
+    let run = AssertUnwindSafe(|| gradus_experiments::reproduce(experiment, settings, &cancel, observer));
+    match catch_unwind(run) {
+        Ok(done) => Ok(done?),
+        // The panic hook has said what and where; nothing of the broken run is used.
+        Err(_) => Err(ExperimentError::Method(format!("the experiment {} broke off", experiment.slug)).into()),
+    }
+}
+
+fn write(
+    request: &Reproduce,
+    report: &SystemReport,
+    machine: &Machine,
+    earlier: Option<&System>,
+    session: &mut Session,
+) -> Result<(), Failure> {
+    let page = save(&request.out, report, machine, earlier)?;
+    if let Some(path) = &request.html {
+        save_page(path, report, machine, earlier)?;
+    }
+    if let Some(path) = &request.report {
+        save_json(path, report, machine)?;
+    }
+    if request.json {
+        return Ok(());
+    }
+    if request.compare.is_some() && earlier.is_none() {
+        session.tell(&format!("the earlier results do not have {}", report.system.slug));
+    }
+    let written = [Some(&page), request.html.as_ref(), request.report.as_ref()];
+    session.print(&summary(&report.system, earlier, written.into_iter().flatten().map(|path| path.as_path())))
+}
+
+/// A line about the system, one per claim, and the paths written.
+fn summary<'a>(system: &System, earlier: Option<&System>, written: impl Iterator<Item = &'a Path>) -> String {
+    let width = system.claims.iter().map(|claim| claim.id.len()).max().unwrap_or(0);
+    let mut text = format!("{} ({}, seed {}, {})\n", system.slug, system.profile, system.seed, duration(system.seconds));
+    for claim in &system.claims {
+        text += &format!("  {:13}  {:width$}  {}\n", claim.verdict.words(), claim.id, numbers(claim, earlier));
+    }
+    for path in written {
+        text += &format!("  written: {}\n", path.display());
+    }
+    text
+}
+
+/// The mean with its interval, the condition, the paper's number and the earlier run's.
+fn numbers(claim: &Claim, earlier: Option<&System>) -> String {
+    let value = |measured: Option<f64>| measured.map_or("not measured".into(), format_number);
+    let mut text = value(claim.measured);
+    if let Some([low, high]) = claim.interval {
+        text += &format!(" [{}, {}]", format_number(low), format_number(high));
+    }
+    text += &format!(", claimed {}", claim.condition());
+    if let Some(paper) = &claim.paper {
+        text += &format!(", paper {}", format_number(paper.value));
+    }
+    if let Some(before) = earlier.and_then(|system| system.claims.iter().find(|before| before.id == claim.id)) {
+        text += &format!(", earlier {} ({})", value(before.measured), before.verdict.words());
+    }
+    if !claim.gate {
+        text += ", provisional";
+    }
+    text
+}
+
+fn json(results: &Results) -> String {
+    // Plain data with string keys always has a JSON form.
+    serde_json::to_string_pretty(results).unwrap_or_default() + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::gravest;
+
+    #[test]
+    fn the_gravest_status_wins() {
+        assert_eq!(gravest(&[0]), 0);
+        assert_eq!(gravest(&[0, 3, 0]), 3);
+        assert_eq!(gravest(&[3, 1]), 1);
+        assert_eq!(gravest(&[1, 3, 2]), 2);
+    }
+}
