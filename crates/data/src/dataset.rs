@@ -1,0 +1,96 @@
+use std::path::Path;
+
+use crate::DataError;
+
+/// Labelled rows of numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dataset {
+    /// What the data are, with their source.
+    pub name: String,
+    /// The rows one behind the other, `[rows, width]`.
+    pub features: Vec<f32>,
+    /// The class of each row, below `classes`.
+    pub labels: Vec<usize>,
+    /// The number of features of a row.
+    pub width: usize,
+    /// The number of classes.
+    pub classes: usize,
+    /// Height and width where rows are images, in row-major order; their product is `width`.
+    pub image: Option<[usize; 2]>,
+}
+
+impl Dataset {
+    /// The data set of these rows.
+    ///
+    /// # Errors
+    /// [`DataError::Empty`] for no rows or columns, [`DataError::Count`] when the lengths do not fit each other,
+    /// [`DataError::NotFinite`] and [`DataError::Label`] naming the row.
+    pub fn new(name: &str, features: Vec<f32>, labels: Vec<usize>, width: usize, classes: usize) -> Result<Self, DataError> {
+        if labels.is_empty() || width == 0 {
+            return Err(DataError::Empty { what: name.into() });
+        }
+        let expected = labels.len().saturating_mul(width);
+        if features.len() != expected {
+            return Err(DataError::Count { what: "the number of features", expected, found: features.len() });
+        }
+        if let Some((at, &value)) = features.iter().enumerate().find(|(_, value)| !value.is_finite()) {
+            return Err(DataError::NotFinite { what: "features", row: at / width, column: at % width, value });
+        }
+        if let Some((row, &label)) = labels.iter().enumerate().find(|(_, label)| **label >= classes) {
+            return Err(DataError::Label { file: Path::new(name).into(), row, label, classes });
+        }
+        Ok(Self { name: name.into(), features, labels, width, classes, image: None })
+    }
+
+    /// The number of rows.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Row `i`. Panics beyond the last.
+    #[track_caller]
+    pub fn row(&self, i: usize) -> &[f32] {
+        &self.features[i * self.width..(i + 1) * self.width]
+    }
+
+    /// The rows of these indices one behind the other, `[indices, width]`. Panics for an index beyond the last row.
+    #[track_caller]
+    pub fn rows(&self, indices: &[usize]) -> Vec<f32> {
+        indices.iter().flat_map(|&i| self.row(i)).copied().collect()
+    }
+
+    /// The labels of these indices. Panics for an index beyond the last row.
+    #[track_caller]
+    pub fn labels_of(&self, indices: &[usize]) -> Vec<usize> {
+        indices.iter().map(|&i| self.labels[i]).collect()
+    }
+
+    /// The data set of these rows only, in this order. Panics for an index beyond the last row.
+    #[track_caller]
+    pub fn select(&self, indices: &[usize]) -> Self {
+        Self { features: self.rows(indices), labels: self.labels_of(indices), ..self.clone_empty() }
+    }
+
+    fn clone_empty(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            features: Vec::new(),
+            labels: Vec::new(),
+            width: self.width,
+            classes: self.classes,
+            image: self.image,
+        }
+    }
+
+    /// The number of rows of each class.
+    pub fn class_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.classes];
+        self.labels.iter().for_each(|&label| counts[label] += 1);
+        counts
+    }
+}
