@@ -2,6 +2,60 @@
 //!
 //! An [`Experiment`] is plain data and one function. It declares its claims up front, with thresholds that do not
 //! depend on what comes out; [`reproduce`] runs it and judges each claim.
+//!
+//! ```
+//! use gradus_base::{Cancel, Silent};
+//! use gradus_experiments::{Bound, ClaimSpec, Context, Experiment, ExperimentError, OptionKind, OptionSpec, Outcome};
+//! use gradus_experiments::{Profile, Seconds, Settings, Status, reproduce};
+//! use gradus_report::{Bar, BarChart};
+//!
+//! static HALVING: Experiment = Experiment {
+//!     slug: "halving",
+//!     title: "Halving Converges",
+//!     authors: "A. Author",
+//!     year: 2020,
+//!     arxiv: None,
+//!     summary: "Halves a number again and again.",
+//!     data: "None.",
+//!     claims: &[ClaimSpec {
+//!         id: "limit",
+//!         text: "Halving comes close to zero",
+//!         metric: "last value",
+//!         bound: Bound::AtMost(1e-3),
+//!         profiles: &Profile::ALL,
+//!         ..ClaimSpec::DEFAULT
+//!     }],
+//!     options: &[OptionSpec { name: "steps", help: "Number of halvings.", default: "20", kind: OptionKind::Integer(1, 1000) }],
+//!     seconds: Seconds { smoke: 0.1, quick: 0.1, full: 0.1 },
+//!     run,
+//! };
+//!
+//! fn run(context: &Context) -> Result<Outcome, ExperimentError> {
+//!     let steps = context.integer("steps")?;
+//!     let mut limits = Vec::new();
+//!     for seed in context.seeds(3) {
+//!         limits.push(context.part(&format!("seed-{seed}"), || {
+//!             let mut value = 1.0 + seed as f64;
+//!             for step in 0..steps {
+//!                 context.check()?;
+//!                 value /= 2.0;
+//!                 context.progress(step + 1, steps, "halving");
+//!             }
+//!             Ok(value)
+//!         })?);
+//!     }
+//!     let mut outcome = Outcome::default();
+//!     let bars = vec![Bar::of_seeds("last value", &limits)];
+//!     let chart = BarChart { title: "Last value".into(), alt: "It is close to zero.".into(), bars, ..Default::default() };
+//!     outcome.figures.push(chart.figure("limit"));
+//!     outcome.measure("limit", limits);
+//!     Ok(outcome)
+//! }
+//!
+//! let done = reproduce(&HALVING, &Settings::default(), &Cancel::new(), &mut Silent)?;
+//! assert_eq!(done.status, Status::Holds);
+//! # Ok::<(), ExperimentError>(())
+//! ```
 
 mod claim;
 mod common;

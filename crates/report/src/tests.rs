@@ -151,6 +151,15 @@ fn the_results_file_has_the_documented_keys() {
 }
 
 #[test]
+fn the_example_of_the_schema_page_is_of_the_schema() {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/results-schema.md")).unwrap();
+    let example = page.split("```json").nth(1).unwrap().split("```").next().unwrap();
+    let results: Results = serde_json::from_str(example).unwrap();
+    let value: serde_json::Value = serde_json::from_str(example).unwrap();
+    assert_eq!(serde_json::to_value(&results).unwrap(), value, "no key is missing or unknown");
+}
+
+#[test]
 fn bad_results_files_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("results.json");
