@@ -1,8 +1,8 @@
 //! The layer of linear self-attention.
 
 use gradus_autodiff::{Params, Scalar, Tensor};
+use gradus_models::init::truncated_normal;
 use rand::Rng;
-use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 
 use super::Tokens;
@@ -301,18 +301,7 @@ fn clamp<T: Scalar>(x: &Tensor<T>, limit: T) -> Tensor<T> {
     x - &above + below
 }
 
-/// The standard deviation that the standard normal law has once it is cut off at ±2.
-const CUT_DEVIATION: f64 = 0.879_625_661_034_239_8;
-
 /// Normal draws cut off at two standard deviations, of standard deviation `√(scale / inputs)`.
 pub(super) fn variance_scaling<T: Scalar>(shape: &[usize], scale: f64, inputs: usize, rng: &mut impl Rng) -> Tensor<T> {
-    let deviation = (scale / inputs as f64).sqrt() / CUT_DEVIATION;
-    Tensor::from_fn(shape, |_| {
-        loop {
-            let x: f64 = StandardNormal.sample(rng);
-            if x.abs() <= 2.0 {
-                break T::from_f64(x * deviation);
-            }
-        }
-    })
+    truncated_normal(shape, (scale / inputs as f64).sqrt(), rng)
 }

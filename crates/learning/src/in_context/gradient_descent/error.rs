@@ -1,4 +1,5 @@
 use gradus_base::Interrupted;
+use gradus_models::FitError;
 use gradus_optimizers::OptimizerError;
 
 /// What can go wrong in this module.
@@ -78,12 +79,30 @@ pub enum InContextError {
         /// Where and why it failed.
         message: String,
     },
+    /// The training loop failed for another reason.
+    #[error("{message}")]
+    Training {
+        /// Why.
+        message: String,
+    },
     /// The optimizer's settings are wrong.
     #[error(transparent)]
     Optimizer(#[from] OptimizerError),
     /// The work was cancelled.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
+}
+
+impl From<FitError> for InContextError {
+    fn from(error: FitError) -> Self {
+        match error {
+            // The loop counts steps from 1.
+            FitError::Diverged { step, .. } => Self::Diverged { step: step - 1 },
+            FitError::Rule(error) => Self::Optimizer(error),
+            FitError::Interrupted(error) => Self::Interrupted(error),
+            other => Self::Training { message: other.to_string() },
+        }
+    }
 }
 
 pub(super) type Result<T> = std::result::Result<T, InContextError>;

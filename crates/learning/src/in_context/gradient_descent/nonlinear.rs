@@ -100,7 +100,7 @@ impl<T: Scalar> NonlinearIcl<T> {
     /// [`InContextError::DimensionMismatch`] for tasks of another size, and as [`LinearSelfAttention::validate`].
     pub fn predict(&self, batch: &Batch<T>) -> Result<Tensor<T>> {
         self.attention.validate()?;
-        let tokens = Tokens::constructed(batch, None)?;
+        let tokens = Tokens::plain(batch);
         same("the width of the tokens", tokens.width(), self.mlp.embedding.shape()[1])?;
         same("the width of the embedded tokens", self.mlp.embedding.shape()[0], self.attention.width())?;
         Ok(run(&self.mlp, &self.attention, &tokens))
@@ -152,11 +152,10 @@ pub fn train_nonlinear<T: Scalar>(
     option("init_scale", config.init_scale, config.init_scale > 0.0 && config.init_scale.is_finite(), "finite and positive")?;
     let mut rng = gradus_base::stream(options.seed, "icl-weights", 0);
     let mut mlp = TokenMlp::random(tasks.dimension() + outputs, config, &mut rng);
-    let options = &TrainOptions { snapshot_every: None, ..*options };
-    let mut run_of = Run { options, tasks, seed: options.seed, check_roles: false, observer, cancel };
-    let loss = |mlp: &TokenMlp<T>, attention: &LinearSelfAttention<T>, batch: &Batch<T>| match Tokens::constructed(batch, None) {
-        Ok(tokens) => half_squared_error(&run(mlp, attention, &tokens), batch.query_targets()),
-        Err(_) => Tensor::scalar(T::from_f64(f64::NAN)),
+    let options = &TrainOptions { snapshot_every: None, restarts: None, ..*options };
+    let mut run_of = Run { options, tasks, seed: options.seed, observer, cancel };
+    let loss = |mlp: &TokenMlp<T>, attention: &LinearSelfAttention<T>, batch: &Batch<T>| {
+        half_squared_error(&run(mlp, attention, &Tokens::plain(batch)), batch.query_targets())
     };
     let (model, history) = match head {
         NonlinearHead::Trained => {

@@ -96,6 +96,7 @@ impl<T: Scalar> Stack<T> {
     /// [`InContextError::NonFinite`].
     pub fn validate(&self) -> Result<()> {
         option("the number of layer applications", self.depth() as f64, self.depth() > 0, "at least 1")?;
+        self.layout.validate()?;
         self.layers.iter().try_for_each(|layer| {
             layer.validate()?;
             same("the width of a layer", layer.width(), self.layers[0].width())
@@ -172,9 +173,10 @@ impl<T: Scalar> Stack<T> {
         Ok(Tensor::stack(&rows, 1))
     }
 
-    /// The training loss, which can be differentiated by the weights. The sizes must fit.
-    pub(super) fn training_loss(&self, tokens: &Tokens<T>, targets: &Tensor<T>) -> Tensor<T> {
-        half_squared_error(&self.last(&tokens.sequence, tokens.outputs), targets)
+    /// The training loss, which can be differentiated by the weights. The stack must be valid and the sizes fit.
+    pub(super) fn training_loss(&self, batch: &Batch<T>) -> Tensor<T> {
+        let tokens = Tokens::laid_out(batch, self.layout);
+        half_squared_error(&self.last(&tokens.sequence, tokens.outputs), batch.query_targets())
     }
 
     fn last(&self, sequence: &Tensor<T>, outputs: usize) -> Tensor<T> {

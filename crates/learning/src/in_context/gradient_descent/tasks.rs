@@ -74,6 +74,11 @@ impl RegressionTasks {
     /// As [`validate`](Self::validate).
     pub fn sample<T: Scalar>(&self, count: usize, rng: &mut impl Rng) -> Result<Batch<T>> {
         self.validate()?;
+        Ok(self.draw(count, rng))
+    }
+
+    /// [`sample`](Self::sample) of a valid distribution.
+    fn draw<T: Scalar>(&self, count: usize, rng: &mut impl Rng) -> Batch<T> {
         let (n, d, o) = (self.context, self.dimension, self.outputs);
         let (mut inputs, mut targets) = (Vec::with_capacity(count * n * d), Vec::with_capacity(count * n * o));
         let (mut queries, mut query_targets) = (Vec::with_capacity(count * d), Vec::with_capacity(count * o));
@@ -91,12 +96,12 @@ impl RegressionTasks {
             }
             self.distract(&mut targets[first..], rng);
         }
-        Ok(Batch::generated(
+        Batch::generated(
             filled(inputs, &[count, n, d]),
             filled(targets, &[count, n, o]),
             filled(queries, &[count, d]),
             filled(query_targets, &[count, o]),
-        ))
+        )
     }
 
     /// Fills `x` with the inputs of the context and, behind them, of the query.
@@ -170,6 +175,11 @@ impl SineTasks {
     /// As [`validate`](Self::validate).
     pub fn sample<T: Scalar>(&self, count: usize, rng: &mut impl Rng) -> Result<Batch<T>> {
         self.validate()?;
+        Ok(self.draw(count, rng))
+    }
+
+    /// [`sample`](Self::sample) of a valid distribution.
+    fn draw<T: Scalar>(&self, count: usize, rng: &mut impl Rng) -> Batch<T> {
         let n = self.context;
         let (mut inputs, mut targets) = (Vec::with_capacity(count * n), Vec::with_capacity(count * n));
         let (mut queries, mut query_targets) = (Vec::with_capacity(count), Vec::with_capacity(count));
@@ -184,12 +194,12 @@ impl SineTasks {
                 ys.push(T::from_f64(y));
             }
         }
-        Ok(Batch::generated(
+        Batch::generated(
             filled(inputs, &[count, n, 1]),
             filled(targets, &[count, n, 1]),
             filled(queries, &[count, 1]),
             filled(query_targets, &[count, 1]),
-        ))
+        )
     }
 }
 
@@ -220,9 +230,15 @@ impl TaskDistribution {
     /// # Errors
     /// As [`validate`](Self::validate).
     pub fn sample<T: Scalar>(&self, count: usize, rng: &mut impl Rng) -> Result<Batch<T>> {
+        self.validate()?;
+        Ok(self.draw(count, rng))
+    }
+
+    /// [`sample`](Self::sample) of a valid distribution.
+    pub(super) fn draw<T: Scalar>(&self, count: usize, rng: &mut impl Rng) -> Batch<T> {
         match self {
-            Self::Regression(tasks) => tasks.sample(count, rng),
-            Self::Sine(tasks) => tasks.sample(count, rng),
+            Self::Regression(tasks) => tasks.draw(count, rng),
+            Self::Sine(tasks) => tasks.draw(count, rng),
         }
     }
 

@@ -249,12 +249,11 @@ fn softmax_and_mixed_attention_follow_their_equations() {
 #[test]
 fn gradients_by_all_weights_agree_with_differences() {
     let batch = tasks(2, 4, 1).sample::<f64>(5, &mut stream(10, "tasks", 0)).unwrap();
-    let tokens = Tokens::constructed(&batch, None).unwrap();
     for kind in [AttentionKind::Linear, AttentionKind::Softmax, AttentionKind::Mix] {
         for repeats in [1, 2] {
             let layer = random_layer(3, 2, 2, AttentionOptions { kind, ..AttentionOptions::default() }, 10);
             let stack = Stack::recurrent(layer, repeats);
-            check::gradient(|s: &Stack<f64>| s.training_loss(&tokens, batch.query_targets()), &stack, 1e-5, 1e-6).unwrap();
+            check::gradient(|s: &Stack<f64>| s.training_loss(&batch), &stack, 1e-5, 1e-6).unwrap();
         }
     }
 }
@@ -731,12 +730,13 @@ mod bad_input {
     fn runs_that_do_not_learn_are_stuck() {
         // With a step size of 0 the loss stays at that of predicting next to nothing.
         let tasks = TaskDistribution::from(RegressionTasks { dimension: 1, context: 2, ..RegressionTasks::default() });
-        let options = TrainOptions { steps: 1000, batch: 2, learning_rate: 0.0, restarts: 1, ..TrainOptions::default() };
+        let options = TrainOptions { steps: 1000, batch: 2, learning_rate: 0.0, restarts: Some(1), ..TrainOptions::default() };
         let result = train::<f64>(&StackConfig::default(), &tasks, &options, &mut Silent, &Cancel::new());
         let Err(InContextError::Stuck { loss }) = result else { panic!("{result:?}") };
         assert!(loss > 0.0);
-        let shorter = TrainOptions { steps: 999, ..options };
-        assert_eq!(train::<f64>(&StackConfig::default(), &tasks, &shorter, &mut Silent, &Cancel::new()).unwrap().restarts, 0);
+        for options in [TrainOptions { steps: 999, ..options }, TrainOptions { restarts: None, ..options }] {
+            assert_eq!(train::<f64>(&StackConfig::default(), &tasks, &options, &mut Silent, &Cancel::new()).unwrap().restarts, 0);
+        }
     }
 
     #[test]

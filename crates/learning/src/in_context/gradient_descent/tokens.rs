@@ -27,6 +27,17 @@ pub enum TokenLayout {
 }
 
 impl TokenLayout {
+    /// Checks that position encodings come in pairs.
+    ///
+    /// # Errors
+    /// [`InContextError::InvalidOption`](super::InContextError::InvalidOption).
+    pub fn validate(self) -> Result<()> {
+        match self {
+            Self::Constructed => Ok(()),
+            Self::Classic { positions } => option("positions", positions as f64, positions.is_multiple_of(2), "even"),
+        }
+    }
+
     /// Entries of a token.
     pub fn width(self, dimension: usize, outputs: usize) -> usize {
         match self {
@@ -52,11 +63,8 @@ impl<T: Scalar> Tokens<T> {
     /// # Errors
     /// [`InContextError::DimensionMismatch`](super::InContextError::DimensionMismatch) for a W0 that does not fit.
     pub fn constructed(batch: &Batch<T>, w0: Option<&DMatrix<f64>>) -> Result<Self> {
-        let predictions = match w0 {
-            None => Tensor::zeros(&[batch.len(), batch.outputs()]),
-            Some(w0) => batch.queries().linear(&checked(w0, batch)?, None),
-        };
-        Ok(Self::join(batch, batch.targets(), &predictions))
+        let Some(w0) = w0 else { return Ok(Self::plain(batch)) };
+        Ok(Self::join(batch, batch.targets(), &batch.queries().linear(&checked(w0, batch)?, None)))
     }
 
     /// Tokens `(x_i, y_i − W0 x_i)` and the query `(x_q, −W0 x_q)`. With these, the construction without a W0 block
@@ -68,6 +76,11 @@ impl<T: Scalar> Tokens<T> {
         let weights = checked(w0, batch)?;
         let residuals = batch.targets() - &batch.inputs().linear(&weights, None);
         Ok(Self::join(batch, &residuals, &batch.queries().linear(&weights, None)))
+    }
+
+    /// [`constructed`](Self::constructed) with W0 = 0.
+    pub(super) fn plain(batch: &Batch<T>) -> Self {
+        Self::join(batch, batch.targets(), &Tensor::zeros(&[batch.len(), batch.outputs()]))
     }
 
     fn join(batch: &Batch<T>, targets: &Tensor<T>, predictions: &Tensor<T>) -> Self {
@@ -90,7 +103,11 @@ impl<T: Scalar> Tokens<T> {
     /// # Errors
     /// [`InContextError::InvalidOption`](super::InContextError::InvalidOption) for an odd number of position entries.
     pub fn classic(batch: &Batch<T>, positions: usize) -> Result<Self> {
-        option("positions", positions as f64, positions.is_multiple_of(2), "even")?;
+        TokenLayout::Classic { positions }.validate()?;
+        Ok(Self::alternate(batch, positions))
+    }
+
+    fn alternate(batch: &Batch<T>, positions: usize) -> Self {
         let (n, d, o) = (batch.examples(), batch.dimension(), batch.outputs());
         let width = positions + d + o;
         let mut values = vec![T::ZERO; batch.len() * (2 * n + 1) * width];
@@ -105,7 +122,7 @@ impl<T: Scalar> Tokens<T> {
             };
             token[start..start + source.len()].copy_from_slice(source);
         }
-        Ok(Self { sequence: filled(values, &[batch.len(), 2 * n + 1, width]), outputs: o })
+        Self { sequence: filled(values, &[batch.len(), 2 * n + 1, width]), outputs: o }
     }
 
     /// Tokens of either layout, with W0 = 0.
@@ -113,9 +130,15 @@ impl<T: Scalar> Tokens<T> {
     /// # Errors
     /// As [`classic`](Self::classic).
     pub fn of(batch: &Batch<T>, layout: TokenLayout) -> Result<Self> {
+        layout.validate()?;
+        Ok(Self::laid_out(batch, layout))
+    }
+
+    /// [`of`](Self::of) a valid layout.
+    pub(super) fn laid_out(batch: &Batch<T>, layout: TokenLayout) -> Self {
         match layout {
-            TokenLayout::Constructed => Self::constructed(batch, None),
-            TokenLayout::Classic { positions } => Self::classic(batch, positions),
+            TokenLayout::Constructed => Self::plain(batch),
+            TokenLayout::Classic { positions } => Self::alternate(batch, positions),
         }
     }
 

@@ -1,13 +1,17 @@
 //! Training on a stream of tasks.
 
-use gradus_autodiff::{Params, Scalar, Tensor, value_and_grad};
+use std::cell::RefCell;
+use std::ops::ControlFlow;
+
+use gradus_autodiff::{Params, Scalar, Tensor};
 use gradus_base::{Cancel, Observer};
-use gradus_optimizers::{Adam, Rule, clip_norm};
+use gradus_models::{FitOptions, fit};
+use gradus_optimizers::Adam;
 use serde::{Deserialize, Serialize};
 
 use super::batch::half_squared_error;
 use super::error::{InContextError, Result, option};
-use super::{Batch, Stack, StackConfig, TaskDistribution, Tokens};
+use super::{Batch, Stack, StackConfig, TaskDistribution};
 
 /// How to train. The default is the paper's for one and two layers; batches of 512 and 1,500 steps come as far.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -25,15 +29,25 @@ pub struct TrainOptions {
     pub clip_norm: f64,
     /// Decides the initial weights and the tasks.
     pub seed: u64,
-    /// How many times a run that ended role-swapped is started again with other initial weights and tasks.
-    pub restarts: u32,
-    /// The weights are kept after every so many steps, and before the first.
+    /// How many times a run that ended role-swapped is started again with other initial weights and tasks; `None` does not
+    /// judge runs, for models that learn late, such as softmax attention with one head.
+    pub restarts: Option<u32>,
+    /// The weights are kept before the first step, after every so many, and after the last.
     pub snapshot_every: Option<u64>,
 }
 
 impl Default for TrainOptions {
     fn default() -> Self {
-        Self { steps: 5000, batch: 2048, learning_rate: 1e-3, beta2: 0.98, clip_norm: 1e-3, seed: 0, restarts: 3, snapshot_every: None }
+        Self {
+            steps: 5000,
+            batch: 2048,
+            learning_rate: 1e-3,
+            beta2: 0.98,
+            clip_norm: 1e-3,
+            seed: 0,
+            restarts: Some(3),
+            snapshot_every: None,
+        }
     }
 }
 
@@ -86,25 +100,19 @@ pub fn train<T: Scalar>(
 ) -> Result<Trained<T>> {
     options.validate()?;
     tasks.validate()?;
-    for restarts in 0..=options.restarts {
+    let mut restarts = 0;
+    loop {
         let seed = derived_seed(options.seed, restarts);
         let mut stack = Stack::random(config, tasks, &mut gradus_base::stream(seed, "icl-weights", 0))?;
         stack.validate()?;
-        // Reports what is wrong with the layout once, so that the loss need not.
-        Tokens::of(&tasks.sample::<T>(1, &mut gradus_base::stream(seed, "icl-batch", 0))?, config.layout)?;
-        let loss = |stack: &Stack<T>, batch: &Batch<T>| match Tokens::of(batch, stack.layout) {
-            Ok(tokens) => stack.training_loss(&tokens, batch.query_targets()),
-            Err(_) => Tensor::scalar(T::from_f64(f64::NAN)),
-        };
-        let mut run = Run { options, tasks, seed, check_roles: true, observer: &mut *observer, cancel };
-        match run.descend(&mut stack, loss)? {
+        let mut run = Run { options, tasks, seed, observer: &mut *observer, cancel };
+        match run.descend(&mut stack, Stack::training_loss)? {
             Outcome::Finished { history, snapshots } => return Ok(Trained { stack, history, restarts, snapshots }),
-            Outcome::RoleSwapped { loss } if restarts == options.restarts => return Err(InContextError::Stuck { loss }),
+            Outcome::RoleSwapped { loss } if options.restarts == Some(restarts) => return Err(InContextError::Stuck { loss }),
             Outcome::RoleSwapped { loss } => observer.message(&format!("role-swapped with loss {loss:.4}: starting again")),
         }
+        restarts += 1;
     }
-    // The loop returns in its last round.
-    Err(InContextError::Stuck { loss: f64::NAN })
 }
 
 /// The seed of a restart; the first run has the user's own.
@@ -124,12 +132,11 @@ const JUDGED: std::ops::Range<u64> = 950..1000;
 /// The share of the zero predictor's loss above which it is.
 const ROLE_SWAPPED: f64 = 0.85;
 
-/// One run of training.
+/// One run of training. The options and the tasks must be valid.
 pub(super) struct Run<'a> {
     pub(super) options: &'a TrainOptions,
     pub(super) tasks: &'a TaskDistribution,
     pub(super) seed: u64,
-    pub(super) check_roles: bool,
     pub(super) observer: &'a mut dyn Observer,
     pub(super) cancel: &'a Cancel,
 }
@@ -141,38 +148,61 @@ impl Run<'_> {
         model: &mut P,
         loss: impl Fn(&P, &Batch<P::Elem>) -> Tensor<P::Elem>,
     ) -> Result<Outcome<P>> {
-        let adam = self.options.adam();
-        let mut state = adam.init(model);
-        let (mut history, mut snapshots) = (Vec::with_capacity(self.options.steps as usize), Vec::new());
-        let (mut own, mut zero) = (0.0, 0.0);
-        for step in 0..self.options.steps {
-            self.cancel.check()?;
-            if self.options.snapshot_every.is_some_and(|every| step.is_multiple_of(every)) {
-                snapshots.push((step, model.clone()));
+        let steps = self.options.steps;
+        let fit_options =
+            FitOptions { steps, clip_norm: Some(self.options.clip_norm), cancel: self.cancel.clone(), ..FitOptions::default() };
+        let every = self.options.snapshot_every;
+        let mut snapshots: Vec<_> = every.map(|_| (0, model.clone())).into_iter().collect();
+        let judge = RefCell::new(Judge::default());
+        let check_roles = self.options.restarts.is_some();
+        let batches = |step| {
+            let batch = self.tasks.draw(self.options.batch, &mut gradus_base::stream(self.seed, "icl-batch", step));
+            judge.borrow_mut().see_tasks(step, &batch);
+            batch
+        };
+        let fitted = fit(model.clone(), &self.options.adam(), batches, loss, &fit_options, |step| {
+            if every.is_some_and(|every| step.step.is_multiple_of(every) || step.step == steps) {
+                snapshots.push((step.step, step.model.clone()));
             }
-            let batch = self.tasks.sample(self.options.batch, &mut gradus_base::stream(self.seed, "icl-batch", step))?;
-            let (value, gradient) = value_and_grad(|model: &P| loss(model, &batch), model);
-            let value = value.item().to_f64();
-            if !value.is_finite() {
-                return Err(InContextError::Diverged { step });
-            }
-            adam.step(model, &clip_norm(&gradient, self.options.clip_norm).0, &mut state)?;
-            history.push((step, value));
-            if self.check_roles && JUDGED.contains(&step) {
-                own += value;
-                zero += half_squared_error(&batch.query_targets().zeros_like(), batch.query_targets()).item().to_f64();
-                if step + 1 == JUDGED.end && own > ROLE_SWAPPED * zero {
-                    return Ok(Outcome::RoleSwapped { loss: own / (JUDGED.end - JUDGED.start) as f64 });
-                }
-            }
-            self.observer.progress(step + 1, Some(self.options.steps), "training");
-        }
-        if self.options.snapshot_every.is_some() {
-            snapshots.push((self.options.steps, model.clone()));
+            self.observer.progress(step.step, Some(steps), "training");
+            judge.borrow_mut().see_loss(step.step - 1, step.loss);
+            if check_roles && judge.borrow().role_swapped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        *model = fitted.model;
+        if check_roles && judge.borrow().role_swapped() {
+            return Ok(Outcome::RoleSwapped { loss: judge.borrow().own / judge.borrow().judged as f64 });
         }
         if model.leaves().iter().any(|x| !x.is_finite()) {
-            return Err(InContextError::Diverged { step: self.options.steps });
+            return Err(InContextError::Diverged { step: steps });
         }
-        Ok(Outcome::Finished { history, snapshots })
+        Ok(Outcome::Finished { history: (0..).zip(fitted.losses).collect(), snapshots })
+    }
+}
+
+/// Tells role-swapped runs by their losses in the steps that decide.
+#[derive(Default)]
+struct Judge {
+    own: f64,
+    zero: f64,
+    judged: u64,
+}
+
+impl Judge {
+    fn see_tasks<T: Scalar>(&mut self, step: u64, batch: &Batch<T>) {
+        if JUDGED.contains(&step) {
+            let targets = batch.query_targets();
+            self.zero += half_squared_error(&targets.zeros_like(), targets).item().to_f64();
+        }
+    }
+
+    fn see_loss(&mut self, step: u64, loss: f64) {
+        if JUDGED.contains(&step) {
+            self.own += loss;
+            self.judged += 1;
+        }
+    }
+
+    fn role_swapped(&self) -> bool {
+        self.judged == JUDGED.end - JUDGED.start && self.own > ROLE_SWAPPED * self.zero
     }
 }
