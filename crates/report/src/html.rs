@@ -175,7 +175,7 @@ fn measured(claim: &Claim, values: &[f64]) -> Markup {
                 None if claim.seeds > 0 => "not finite",
                 None => span.quiet { "not measured" },
             }
-            @if let Some([low, high]) = claim.interval { " [" (format_number(low)) ", " (format_number(high)) "]" }
+            @if let Some([low, high]) = claim.interval { " " span.whole { "[" (format_number(low)) ", " (format_number(high)) "]" } }
             @if values.len() > 1 {
                 details.small { summary { (values.len()) " seeds" }
                     ol { @for value in values { li { (format_number(*value)) } } }

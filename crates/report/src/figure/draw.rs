@@ -75,6 +75,7 @@ fn style() -> String {
          .gradus-figure .mark{{fill:var(--c);stroke:var(--surface)}}\
          .gradus-figure .bar{{fill:var(--c)}}.gradus-figure .area{{fill:var(--c);fill-opacity:.15}}\
          .gradus-figure .whisker{{stroke:var(--ink);stroke-width:1.5;fill:none}}\
+         .gradus-figure .series .whisker{{stroke:var(--c)}}\
          .gradus-figure .dot{{fill:var(--surface);stroke:var(--ink);stroke-width:1.25}}\
          .gradus-figure .heat{{fill:var(--heat)}}.gradus-figure .cold{{fill:var(--cold)}}",
         values(false),

@@ -129,7 +129,7 @@ impl Series {
     fn draw(&self, index: usize, x: &Axis, y: &Axis) -> Markup {
         let places: Vec<Option<[f64; 2]>> = self.points.iter().map(|point| Some([x.place(point.x)?, y.place(point.y)?])).collect();
         html! {
-            g class=(colour(index)) {
+            g class=(format!("series {}", colour(index))) {
                 @for piece in places.split(Option::is_none).filter(|piece| piece.len() > 1) {
                     @let corners: Vec<[f64; 2]> = piece.iter().flatten().copied().collect();
                     polyline class="line" stroke-dasharray=(dashes(index)) points=(points(&corners)) {}
