@@ -20,7 +20,7 @@ pub struct NonlinearConfig {
     pub width: usize,
     /// Units of the hidden layer.
     pub hidden: usize,
-    /// Variance scale of the initial weights. The paper's 0.002 goes with its 20,000 steps of 2,048 tasks; shorter training wants more, such as 0.1.
+    /// Variance scale of the initial weights. The paper's 0.002 goes with its 20,000 steps of 2,048 tasks; shorter training wants more, such as 0.5.
     pub init_scale: f64,
 }
 
