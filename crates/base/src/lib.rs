@@ -11,9 +11,11 @@
 //! ```
 
 mod files;
+mod names;
 mod observe;
 mod random;
 
 pub use files::atomic_write;
+pub use names::matches;
 pub use observe::{Cancel, Interrupted, Observer, Silent};
 pub use random::{StreamRng, stream};
