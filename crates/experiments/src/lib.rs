@@ -62,6 +62,7 @@ mod common;
 mod context;
 mod error;
 mod experiment;
+mod fisher_merging;
 
 pub use claim::{Bound, ClaimSpec, PaperValue};
 pub use common::statistics::{mean, student_interval};
@@ -72,4 +73,4 @@ pub use gradus_base::Interrupted;
 pub use gradus_report::Profile;
 
 /// Every experiment, by slug. A new one is its module above and its line here.
-pub static ALL: &[&Experiment] = &[];
+pub static ALL: &[&Experiment] = &[&fisher_merging::EXPERIMENT];

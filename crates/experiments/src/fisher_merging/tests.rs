@@ -1,0 +1,50 @@
+use gradus_base::{Cancel, Silent};
+use gradus_report::Verdict;
+
+use super::*;
+use crate::{Settings, reproduce};
+
+fn smoke(data: Option<&str>) -> Result<crate::Reproduction, ExperimentError> {
+    let settings = Settings { profile: Profile::Smoke, data: data.map(Into::into), ..Settings::default() };
+    reproduce(&EXPERIMENT, &settings, &Cancel::new(), &mut Silent)
+}
+
+#[test]
+fn the_smoke_profile_runs_the_whole_path() {
+    let run = smoke(None).unwrap();
+    assert_eq!(run.report.system.claims[0].verdict, Verdict::Holds);
+    assert!(run.report.figures.len() >= 4);
+    assert_eq!(smoke(None).unwrap().report.values, run.report.values);
+}
+
+#[test]
+fn real_data_in_their_original_formats() {
+    let Some(folder) = std::env::var_os("GRADUS_DATA") else {
+        println!("skipped: GRADUS_DATA");
+        return;
+    };
+    for name in ["optdigits", "mnist-t10k"] {
+        let path = std::path::Path::new(&folder).join(name);
+        assert_eq!(smoke(path.to_str()).unwrap().report.system.claims[0].verdict, Verdict::Holds);
+    }
+}
+
+#[test]
+fn data_that_cannot_be_used_say_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = smoke(folder.path().to_str()).unwrap_err();
+    assert!(matches!(&error, ExperimentError::Data(message) if message.contains("no known data set")), "{error}");
+    let row = |label: usize| [vec!["0"; 64], vec![["1", "2"][label]]].concat().join(",");
+    std::fs::write(folder.path().join("few.tes"), format!("{}\n{}\n", row(0), row(1))).unwrap();
+    let error = smoke(folder.path().to_str()).unwrap_err();
+    assert!(matches!(&error, ExperimentError::Data(message) if message.contains("too few")), "{error}");
+}
+
+#[test]
+fn cancelled_before_it_begins() {
+    let cancel = Cancel::new();
+    cancel.cancel();
+    let settings = Settings { profile: Profile::Smoke, ..Settings::default() };
+    let result = reproduce(&EXPERIMENT, &settings, &cancel, &mut Silent);
+    assert!(matches!(result, Err(ExperimentError::Interrupted(_))));
+}
