@@ -9,14 +9,14 @@ mod tasks;
 use std::collections::BTreeMap;
 
 use gradus_checkpoint::Checkpoint;
-use gradus_merging::fisher::{DiagonalFisher, FisherMerge, FisherMode};
+use gradus_merging::fisher::{DeadCoordinate, DiagonalFisher, FisherMerge, FisherMode};
 use gradus_merging::search::{CoefficientSearch, search};
 use gradus_merging::{NameFilter, linear};
 use gradus_models::Mlp;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::{Bound, ClaimSpec, Context, Experiment, ExperimentError, Outcome, Profile, Seconds, mean};
+use crate::{Bound, ClaimSpec, Context, Experiment, ExperimentError, OptionKind, OptionSpec, Outcome, Profile, Seconds, mean};
 use tasks::{Lengths, Tasks};
 
 const FULL: &[Profile] = &[Profile::Full];
@@ -96,8 +96,13 @@ pub(crate) static EXPERIMENT: Experiment = Experiment {
             ..ClaimSpec::DEFAULT
         },
     ],
-    options: &[],
-    seconds: Seconds { smoke: 1.0, quick: 10.0, full: 120.0 },
+    options: &[OptionSpec {
+        name: "row-order",
+        help: "Seed of the one random order of the rows, which says what is trained on and what is tested.",
+        default: "0",
+        kind: OptionKind::Integer(0, u64::MAX),
+    }],
+    seconds: Seconds { smoke: 0.2, quick: 1.5, full: 15.0 },
     run,
 };
 
@@ -299,7 +304,9 @@ impl Merges<'_, '_> {
         let grid = CoefficientSearch::PairGrid { n: GRID };
         let fisher = search(&grid, 2, |lambdas| {
             self.context.check()?;
-            score(&FisherMerge::default().merge(&models, &own, lambdas).map_err(ExperimentError::method)?.0)
+            // At λ = 0 the target, which alone is floored, drops out, and units that are dead in the other have no weight.
+            let merge = FisherMerge { dead: DeadCoordinate::Mean, ..FisherMerge::default() };
+            score(&merge.merge(&models, &own, lambdas).map_err(ExperimentError::method)?.0)
         })?;
         let average = search(&grid, 2, |lambdas| {
             score(&linear::weighted_average(&models, lambdas, &NameFilter::default()).map_err(ExperimentError::method)?)
@@ -401,7 +408,7 @@ fn outcome(context: &Context<'_>, tasks: &Tasks, seeds: &[u64], results: &[SeedR
     let pairs = results.iter().filter(|r| !r.pairs.is_empty());
     outcome.measure("pairs", pairs.map(|r| POINTS * mean(&r.pairs.iter().map(PairResult::gain).collect::<Vec<_>>())));
 
-    figures::add(&mut outcome, tasks, results, main_count(profile));
+    figures::add(&mut outcome, tasks, seeds, results, main_count(profile));
     outcome.number("seeds", seeds);
     outcome.number("results", results);
     outcome.number("data", tasks.describe());
@@ -418,6 +425,11 @@ fn notes(outcome: &mut Outcome, profile: Profile, ensembles: &[&EnsembleResult])
     if profile == Profile::Smoke {
         outcome.note("The smoke profile trains for three steps only: its accuracies mean nothing.");
     }
+    outcome.note(
+        "The gain depends on which rows are trained on as much as on the seed: over six other row orders of the digits (--option \
+         row-order=1 to 6, ten seeds each) its mean lies between 0.0 and 1.8 percentage points. Seven tasks gain; the inverted images \
+         lose, because normalisation takes weight from their model, whose Fisher information is the largest.",
+    );
     if !ensembles.is_empty() {
         let of = |f: fn(&EnsembleResult) -> f64| mean(&ensembles.iter().map(|e| f(e)).collect::<Vec<_>>());
         outcome.note(format!(

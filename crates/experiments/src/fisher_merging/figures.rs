@@ -6,7 +6,7 @@ use super::tasks::Tasks;
 use super::{PairResult, SeedResult};
 use crate::{Outcome, mean, student_interval};
 
-pub(super) fn add(outcome: &mut Outcome, tasks: &Tasks, results: &[SeedResult], count: usize) {
+pub(super) fn add(outcome: &mut Outcome, tasks: &Tasks, seeds: &[u64], results: &[SeedResult], count: usize) {
     outcome.figures.push(accuracies(results, count));
     outcome.figures.push(by_task(tasks, results, count));
     if results.iter().any(|result| result.by_examples.len() > 2) {
@@ -14,11 +14,11 @@ pub(super) fn add(outcome: &mut Outcome, tasks: &Tasks, results: &[SeedResult], 
     }
     if results.iter().any(|result| !result.pairs.is_empty()) {
         outcome.figures.push(pair_curves(results));
-        outcome.tables.push(pair_table(results));
+        outcome.tables.push(pair_table(seeds, results));
     }
     outcome.figures.push(histogram(results));
     outcome.figures.push(shares(tasks, results));
-    outcome.tables.push(per_seed(results));
+    outcome.tables.push(per_seed(seeds, results));
     let floored = 100.0 * mean(&results.iter().map(|r| r.floored).collect::<Vec<_>>());
     outcome.note(format!("The floor raised the target's Fisher information at {floored:.1} % of the coordinates."));
 }
@@ -127,11 +127,11 @@ fn pair_curves(results: &[SeedResult]) -> gradus_report::Figure {
     .figure("pairs")
 }
 
-fn pair_table(results: &[SeedResult]) -> Table {
+fn pair_table(seeds: &[u64], results: &[SeedResult]) -> Table {
     let mut table = Table::new("Pairs at λ = 0.5: Fisher merge minus average, percentage points", ["seed", "pair", "gain"]);
-    for (seed, result) in results.iter().enumerate() {
+    for (seed, result) in seeds.iter().zip(results) {
         for pair in &result.pairs {
-            table.rows.push(vec![(seed as f64).into(), pair.name.clone().into(), (100.0 * pair.gain()).into()]);
+            table.rows.push(vec![seed.to_string().into(), pair.name.clone().into(), (100.0 * pair.gain()).into()]);
         }
     }
     table
@@ -172,10 +172,10 @@ fn shares(tasks: &Tasks, results: &[SeedResult]) -> gradus_report::Figure {
     .figure("shares")
 }
 
-fn per_seed(results: &[SeedResult]) -> Table {
+fn per_seed(seeds: &[u64], results: &[SeedResult]) -> Table {
     let mut table = Table::new("Mean accuracy over the tasks, by seed", ["seed", "method", "accuracy"]);
-    for (seed, result) in results.iter().enumerate() {
-        let mut row = |method: &str, value: f64| table.rows.push(vec![(seed as f64).into(), method.into(), value.into()]);
+    for (seed, result) in seeds.iter().zip(results) {
+        let mut row = |method: &str, value: f64| table.rows.push(vec![seed.to_string().into(), method.into(), value.into()]);
         row("base", result.base);
         row("individual fine-tunes", result.individual);
         row("plain average", result.average);

@@ -59,7 +59,7 @@ impl Tasks {
         if train < base + 800 {
             return Err(ExperimentError::data(format!("{}: {} images are too few, at least {ROWS} are needed", data.name, data.len())));
         }
-        let order = shuffled(data.len(), 0, "fisher-merging-rows", 0);
+        let order = shuffled(data.len(), context.integer("row-order")?, "fisher-merging-rows", 0);
         Ok(Self { data, side, order, train, base })
     }
 
