@@ -425,11 +425,7 @@ fn notes(outcome: &mut Outcome, profile: Profile, ensembles: &[&EnsembleResult])
     if profile == Profile::Smoke {
         outcome.note("The smoke profile trains for three steps only: its accuracies mean nothing.");
     }
-    outcome.note(
-        "The gain depends on which rows are trained on as much as on the seed: over six other row orders of the digits (--option \
-         row-order=1 to 6, ten seeds each) its mean lies between 0.0 and 1.8 percentage points. Seven tasks gain; the inverted images \
-         lose, because normalisation takes weight from their model, whose Fisher information is the largest.",
-    );
+    outcome.note("The gain depends on which rows are trained on as well as on the seed: see the option row-order.");
     if !ensembles.is_empty() {
         let of = |f: fn(&EnsembleResult) -> f64| mean(&ensembles.iter().map(|e| f(e)).collect::<Vec<_>>());
         outcome.note(format!(

@@ -19,6 +19,12 @@ pub(super) fn add(outcome: &mut Outcome, tasks: &Tasks, seeds: &[u64], results: 
     outcome.figures.push(histogram(results));
     outcome.figures.push(shares(tasks, results));
     outcome.tables.push(per_seed(seeds, results));
+    let columns = results.first().map_or(0, |r| r.tasks.len());
+    let gain = |task: usize| 100.0 * mean(&of(results, |r| r.tasks.get(task).map(|row| row[2] - row[1])));
+    let losing: Vec<String> = (0..columns).filter(|&t| gain(t) < 0.0).map(|t| format!("{} ({:+.1})", tasks.name(t), gain(t))).collect();
+    if !losing.is_empty() {
+        outcome.note(format!("Tasks that lose against the plain average, percentage points: {}.", losing.join(", ")));
+    }
     let floored = 100.0 * mean(&results.iter().map(|r| r.floored).collect::<Vec<_>>());
     outcome.note(format!("The floor raised the target's Fisher information at {floored:.1} % of the coordinates."));
 }
