@@ -4,7 +4,7 @@
 //! *aligned* (chunk `b` of it is the gradient of loss `b`, which is zero elsewhere) or, where a value that does not depend
 //! on the inputs is used, a sum of [`Factor`]s. Where an operation has no factor, its rule is run once for each example.
 
-use crate::kernels::Buffer;
+use crate::kernels::{Buffer, pointwise};
 use crate::node::{Level, NodeRef, run_rule};
 use crate::transforms::variables;
 use crate::{Params, Scalar, Tensor};
@@ -233,20 +233,32 @@ fn sum<T: Scalar>(a: Gradient<T>, b: Gradient<T>, batch: usize) -> Gradient<T> {
     }
 }
 
-/// Example `b`'s gradient from all factors, added to `out`.
-fn add_example<T: Scalar>(factors: &[Factor<T>], batch: usize, b: usize, out: &mut [T]) {
-    for factor in factors {
+/// Example `b`'s gradient from all factors.
+fn write_example<T: Scalar>(factors: &[Factor<T>], batch: usize, b: usize, out: &mut [T]) {
+    if factors.is_empty() {
+        out.fill(T::ZERO);
+    }
+    for (at, factor) in factors.iter().enumerate() {
+        let add = at > 0;
         match factor {
             Factor::Dense(rows) => {
                 let row = &rows.as_slice()[b * out.len()..(b + 1) * out.len()];
-                out.iter_mut().zip(row).for_each(|(o, &x)| *o += x);
+                if add {
+                    pointwise::zip_in_place(out, row, |o, x| o + x);
+                } else {
+                    out.copy_from_slice(row);
+                }
             }
             Factor::Outer { rows, columns } => {
                 let time = rows.shape()[0] / batch;
                 let (r, c) = (rows.shape()[1], columns.shape()[1]);
                 let rows = &rows.as_slice()[b * time * r..(b + 1) * time * r];
                 let columns = &columns.as_slice()[b * time * c..(b + 1) * time * c];
-                T::gemm([r, c, time], (rows, true), (columns, false), out, true, 1);
+                if time == 1 && !add {
+                    pointwise::outer(rows, columns, out);
+                } else {
+                    T::gemm([r, c, time], (rows, true), (columns, false), out, add, 1);
+                }
             }
         }
     }
@@ -257,9 +269,9 @@ fn dense<T: Scalar>(factors: &[Factor<T>], batch: usize, count: usize) -> Tensor
     if let [Factor::Dense(rows)] = factors {
         return rows.clone();
     }
-    let mut values = Buffer::filled(T::ZERO, batch * count);
+    let mut values = Buffer::stale(batch * count);
     if count > 0 {
-        values.par_chunks_exact_mut(count).enumerate().for_each(|(b, row)| add_example(factors, batch, b, row));
+        values.par_chunks_exact_mut(count).enumerate().for_each(|(b, row)| write_example(factors, batch, b, row));
     }
     Tensor::raw(values, crate::tensor::checked(&[batch, count]))
 }
@@ -273,8 +285,7 @@ fn sum_of_squared_rows<T: Scalar>(shape: &[usize], own: &[Factor<T>], batch: usi
         let mut total = vec![0.0f64; count];
         let mut row = vec![T::ZERO; count];
         for b in first..(first + size).min(batch) {
-            row.fill(T::ZERO);
-            add_example(own, batch, b, &mut row);
+            write_example(own, batch, b, &mut row);
             total.iter_mut().zip(&row).for_each(|(t, g)| *t += g.to_f64() * g.to_f64());
         }
         total

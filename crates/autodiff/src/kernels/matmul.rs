@@ -62,23 +62,24 @@ pub(crate) fn with_gemm<T: Scalar>(
     let (a_column, a_row) = strides(a.1, m, k);
     let (b_column, b_row) = strides(b.1, k, n);
     let parallelism = if threads > 1 && m * n * k >= PARALLEL_PRODUCT { Parallelism::Rayon(threads) } else { Parallelism::None };
+    // The kernels write columns, and `out` is stored by rows: so its transpose is computed, `op(b)ᵀ op(a)ᵀ`.
     // SAFETY: the assertion above makes every index that the strides reach lie inside its slice; `out` is borrowed
     // mutably, so it overlaps neither operand.
     unsafe {
         gemm(
-            m,
             n,
+            m,
             k,
             out.as_mut_ptr(),
-            1,
             n as isize,
+            1,
             add,
-            a.0.as_ptr(),
-            a_column,
-            a_row,
             b.0.as_ptr(),
-            b_column,
             b_row,
+            b_column,
+            a.0.as_ptr(),
+            a_row,
+            a_column,
             if add { T::ONE } else { T::ZERO },
             T::ONE,
             false,

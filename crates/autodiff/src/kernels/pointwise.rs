@@ -16,6 +16,14 @@ pub(crate) fn map<T: Scalar>(x: &[T], f: impl Fn(T) -> T + Sync) -> Buffer<T> {
     out
 }
 
+pub(crate) fn fill<T: Scalar>(x: &mut [T], value: T) {
+    if x.len() < PARALLEL {
+        x.fill(value);
+    } else {
+        x.par_chunks_mut(BLOCK).for_each(|x| x.fill(value));
+    }
+}
+
 pub(crate) fn map_in_place<T: Scalar>(x: &mut [T], f: impl Fn(T) -> T + Sync) {
     let body = |x: &mut [T]| vectorised(|| x.iter_mut().for_each(|x| *x = f(*x)));
     if x.len() < PARALLEL {
@@ -40,6 +48,15 @@ pub(crate) fn zip<T: Scalar>(x: &[T], y: &[T], f: impl Fn(T, T) -> T + Sync) -> 
         out.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).zip(y.par_chunks(BLOCK)).for_each(|((o, x), y)| body(o, x, y));
     }
     out
+}
+
+/// `out[i, j] = x[i] y[j]`.
+pub(crate) fn outer<T: Scalar>(x: &[T], y: &[T], out: &mut [T]) {
+    vectorised(|| {
+        for (out, &x) in out.chunks_exact_mut(y.len().max(1)).zip(x) {
+            out.iter_mut().zip(y).for_each(|(o, &y)| *o = x * y);
+        }
+    });
 }
 
 /// `x[i] = f(x[i], y[i])`.

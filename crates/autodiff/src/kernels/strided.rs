@@ -1,6 +1,8 @@
 //! Walks over strided views: broadcasting, permutation.
 
-use super::Buffer;
+use rayon::prelude::*;
+
+use super::{Buffer, PARALLEL, pointwise, vectorised};
 use crate::Scalar;
 use crate::shape::{MAX_RANK, Shape};
 
@@ -35,7 +37,7 @@ pub(crate) fn gather<T: Scalar>(x: &[T], shape: &Shape, strides: &[usize; MAX_RA
     runs(shape, strides, |to, from| {
         let out = &mut out[to..to + run];
         match step {
-            0 => out.fill(x[from]),
+            0 => pointwise::fill(out, x[from]),
             1 => out.copy_from_slice(&x[from..from + run]),
             _ => out.iter_mut().zip(x[from..].iter().step_by(step)).for_each(|(o, &x)| *o = x),
         }
@@ -43,20 +45,57 @@ pub(crate) fn gather<T: Scalar>(x: &[T], shape: &Shape, strides: &[usize; MAX_RA
     out
 }
 
-/// Side of the blocks in which a matrix is transposed: two blocks fit the first cache.
+/// Side of the blocks in which a matrix is transposed: a block of each side fits the vector registers.
 const TILE: usize = 16;
 
 /// The transpose `[columns, rows]` of a matrix `[rows, columns]`.
 pub(crate) fn transpose<T: Scalar>(x: &[T], rows: usize, columns: usize) -> Buffer<T> {
     let mut out = Buffer::stale(x.len());
-    for row in (0..rows).step_by(TILE) {
-        for column in (0..columns).step_by(TILE) {
-            for c in column..(column + TILE).min(columns) {
-                for r in row..(row + TILE).min(rows) {
-                    out[c * rows + r] = x[r * columns + c];
+    // Columns `first ..` of the matrix are rows of the transpose: `out` is a strip of at most `TILE` of them.
+    let strip = |(first, out): (usize, &mut [T])| {
+        vectorised(|| {
+            for row in (0..rows).step_by(TILE) {
+                let height = TILE.min(rows - row);
+                let mut tile = [[T::ZERO; TILE]; TILE];
+                if height == TILE && out.len() == TILE * rows {
+                    for (i, line) in tile.iter_mut().enumerate() {
+                        line.copy_from_slice(&x[(row + i) * columns + first..(row + i) * columns + first + TILE]);
+                    }
+                    for (j, out) in out.chunks_exact_mut(rows).enumerate() {
+                        let column: [T; TILE] = std::array::from_fn(|i| tile[i][j]);
+                        out[row..row + TILE].copy_from_slice(&column);
+                    }
+                } else {
+                    for (j, out) in out.chunks_exact_mut(rows).enumerate() {
+                        (row..row + height).for_each(|i| out[i] = x[i * columns + first + j]);
+                    }
                 }
             }
-        }
+        });
+    };
+    if rows == 0 {
+        return out;
+    }
+    let strips = (0..columns).step_by(TILE);
+    if x.len() < PARALLEL {
+        strips.zip(out.chunks_mut(TILE * rows)).for_each(strip);
+    } else {
+        let strips: Vec<usize> = strips.collect();
+        strips.into_par_iter().zip(out.par_chunks_mut(TILE * rows)).with_min_len(4).for_each(strip);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transposes_of_every_shape() {
+        for (rows, columns) in [(0, 3), (3, 0), (1, 1), (5, 7), (16, 16), (33, 17), (300, 301)] {
+            let x: Vec<f32> = (0..rows * columns).map(|i| i as f32).collect();
+            let y = transpose(&x, rows, columns);
+            assert!((0..x.len()).all(|i| y[i % columns * rows + i / columns] == x[i]), "{rows} {columns}");
+        }
+    }
 }

@@ -4,10 +4,12 @@ use crate::kernels::pointwise;
 use crate::node::{Cx, Rule};
 use crate::{Scalar, Tensor};
 
-/// A pointwise function whose derivative is written in terms of the input `x` or the output `y`.
-struct Unary<T: Scalar> {
+/// A pointwise function whose derivative is a function of the input `x` or the output `y`: `slope` of one element, and
+/// the same as tensor operations for derivatives of higher order.
+struct Unary<T: Scalar, S> {
     name: &'static str,
     saved: Saved<T>,
+    slope: S,
     derivative: fn(&Tensor<T>) -> Tensor<T>,
 }
 
@@ -16,11 +18,15 @@ enum Saved<T: Scalar> {
     Output(Tensor<T>),
 }
 
-impl<T: Scalar> Rule<T> for Unary<T> {
+impl<T: Scalar, S: Fn(T) -> T + Send + Sync + 'static> Rule<T> for Unary<T, S> {
     fn name(&self) -> &'static str {
         self.name
     }
     fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>) {
+        let (Saved::Input(saved) | Saved::Output(saved)) = &self.saved;
+        if !cx.is_recording() && g.shape() == saved.shape() {
+            return cx.add(0, g.zip_detached(saved, |g, x| g * (self.slope)(x)));
+        }
         let at = match &self.saved {
             Saved::Input(x) => cx.get(x),
             Saved::Output(y) => cx.output(y),
@@ -57,16 +63,28 @@ impl<T: Scalar> Rule<T> for Affine<T> {
 
 impl<T: Scalar> Tensor<T> {
     #[track_caller]
-    fn of_input(&self, name: &'static str, f: impl Fn(T) -> T + Sync, derivative: fn(&Tensor<T>) -> Tensor<T>) -> Self {
+    fn of_input<S: Fn(T) -> T + Send + Sync + 'static>(
+        &self,
+        name: &'static str,
+        f: impl Fn(T) -> T + Sync,
+        slope: S,
+        derivative: fn(&Tensor<T>) -> Tensor<T>,
+    ) -> Self {
         let y = Tensor::raw(pointwise::map(self.as_slice(), f), *self.shape_ref());
-        y.record([self.node().cloned(), None, None], || Unary { name, saved: Saved::Input(self.clone()), derivative })
+        y.record([self.node().cloned(), None, None], || Unary { name, saved: Saved::Input(self.clone()), slope, derivative })
     }
 
     #[track_caller]
-    fn of_output(&self, name: &'static str, f: impl Fn(T) -> T + Sync, derivative: fn(&Tensor<T>) -> Tensor<T>) -> Self {
+    fn of_output<S: Fn(T) -> T + Send + Sync + 'static>(
+        &self,
+        name: &'static str,
+        f: impl Fn(T) -> T + Sync,
+        slope: S,
+        derivative: fn(&Tensor<T>) -> Tensor<T>,
+    ) -> Self {
         let y = Tensor::raw(pointwise::map(self.as_slice(), f), *self.shape_ref());
         let saved = y.detach();
-        y.record([self.node().cloned(), None, None], || Unary { name, saved: Saved::Output(saved), derivative })
+        y.record([self.node().cloned(), None, None], || Unary { name, saved: Saved::Output(saved), slope, derivative })
     }
 
     /// `scale · x + shift`, in place when nobody else holds the elements.
@@ -88,87 +106,91 @@ impl<T: Scalar> Tensor<T> {
     /// The exponential function.
     #[track_caller]
     pub fn exp(&self) -> Self {
-        self.of_output("exp", T::exp, Tensor::clone)
+        self.of_output("exp", T::exp, |y| y, Tensor::clone)
     }
 
     /// The natural logarithm.
     #[track_caller]
     pub fn ln(&self) -> Self {
-        self.of_input("ln", T::ln, |x| x.recip())
+        self.of_input("ln", T::ln, |x| T::ONE / x, |x| x.recip())
     }
 
     /// `1 / x`.
     #[track_caller]
     pub fn recip(&self) -> Self {
-        self.of_output("recip", |x| T::ONE / x, |y| -(y * y))
+        self.of_output("recip", |x| T::ONE / x, |y| -(y * y), |y| -(y * y))
     }
 
     /// The square root.
     #[track_caller]
     pub fn sqrt(&self) -> Self {
-        self.of_output("sqrt", T::sqrt, |y| y.recip().affine(T::from_f64(0.5), T::ZERO))
+        self.of_output("sqrt", T::sqrt, |y| T::from_f64(0.5) / y, |y| y.recip().affine(T::from_f64(0.5), T::ZERO))
     }
 
     /// The square.
     #[track_caller]
     pub fn square(&self) -> Self {
-        self.of_input("square", |x| x * x, |x| x.clone().affine(T::from_f64(2.0), T::ZERO))
+        self.of_input("square", |x| x * x, |x| x + x, |x| x.clone().affine(T::from_f64(2.0), T::ZERO))
     }
 
     /// The hyperbolic tangent.
     #[track_caller]
     pub fn tanh(&self) -> Self {
-        self.of_output("tanh", T::tanh, |y| (y * y).affine(-T::ONE, T::ONE))
+        self.of_output("tanh", T::tanh, |y| T::ONE - y * y, |y| (y * y).affine(-T::ONE, T::ONE))
     }
 
     /// The logistic function `1 / (1 + e⁻ˣ)`.
     #[track_caller]
     pub fn sigmoid(&self) -> Self {
-        self.of_output("sigmoid", |x| T::ONE / (T::ONE + (-x).exp()), |y| y - &(y * y))
+        self.of_output("sigmoid", |x| T::ONE / (T::ONE + (-x).exp()), |y| y - y * y, |y| y - &(y * y))
     }
 
     /// `max(x, 0)`; the derivative at 0 is 0.
     #[track_caller]
     pub fn relu(&self) -> Self {
-        self.of_input("relu", |x| if x < T::ZERO { T::ZERO } else { x }, |x| x.greater_than(T::ZERO))
+        self.of_input("relu", |x| if x < T::ZERO { T::ZERO } else { x }, step, |x| x.greater_than(T::ZERO))
     }
 
     /// The sine.
     #[track_caller]
     pub fn sin(&self) -> Self {
-        self.of_input("sin", T::sin, Tensor::cos)
+        self.of_input("sin", T::sin, T::cos, Tensor::cos)
     }
 
     /// The cosine.
     #[track_caller]
     pub fn cos(&self) -> Self {
-        self.of_input("cos", T::cos, |x| -x.sin())
+        self.of_input("cos", T::cos, |x| -x.sin(), |x| -x.sin())
     }
 
     /// The absolute value; the derivative at 0 is 0.
     #[track_caller]
     pub fn abs(&self) -> Self {
-        self.of_input("abs", T::abs, Tensor::sign)
+        self.of_input("abs", T::abs, sign, Tensor::sign)
     }
 
     /// -1, 0 or 1; a constant to every derivative.
     #[track_caller]
     pub fn sign(&self) -> Self {
-        self.constant_map(|x| {
-            if x > T::ZERO {
-                T::ONE
-            } else if x < T::ZERO {
-                -T::ONE
-            } else {
-                T::ZERO
-            }
-        })
+        self.constant_map(sign)
     }
 
     /// 1 where the element is greater than `threshold`, else 0; a constant to every derivative.
     #[track_caller]
     pub fn greater_than(&self, threshold: T) -> Self {
         self.constant_map(move |x| if x > threshold { T::ONE } else { T::ZERO })
+    }
+
+    /// The constant `f(self, other)` at each element of two tensors of one shape, in place when nobody else holds this one's.
+    fn zip_detached(mut self, other: &Self, f: impl Fn(T, T) -> T + Sync) -> Self {
+        let shape = *self.shape_ref();
+        match self.unique() {
+            Some(x) => {
+                pointwise::zip_in_place(x, other.as_slice(), f);
+                self.without_node()
+            }
+            None => Tensor::raw(pointwise::zip(self.as_slice(), other.as_slice(), f), shape),
+        }
     }
 
     /// The constant `f(x)` at each element, in the order of the elements.
@@ -182,6 +204,20 @@ impl<T: Scalar> Tensor<T> {
         let y = self.constant_map(move |x| x.powf(exponent));
         y.record([self.node().cloned(), None, None], || Power { x: self.clone(), exponent })
     }
+}
+
+fn sign<T: Scalar>(x: T) -> T {
+    if x > T::ZERO {
+        T::ONE
+    } else if x < T::ZERO {
+        -T::ONE
+    } else {
+        T::ZERO
+    }
+}
+
+fn step<T: Scalar>(x: T) -> T {
+    if x > T::ZERO { T::ONE } else { T::ZERO }
 }
 
 struct Power<T: Scalar> {
