@@ -237,9 +237,10 @@ impl<T: Scalar> Cx<'_, T> {
         self.node.parents.as_slice()[i].as_ref().map(|p| p.shape)
     }
 
-    /// Whether an outer derivative needs this pass itself to be differentiable.
-    pub fn is_recording(&self) -> bool {
-        self.recording
+    /// Whether nothing will differentiate this pass: neither an outer derivative of the function, nor one with respect to
+    /// the gradient `g` (forward mode does that). Only then may a rule leave the recorded operations.
+    pub fn is_plain(&self, g: &Tensor<T>) -> bool {
+        !self.recording && !g.is_tracked()
     }
 
     /// A saved tensor: tracked when an outer derivative needs it, plain otherwise.

@@ -67,6 +67,12 @@ fn check_jacobian(name: &str, f: impl Fn(&T64) -> T64, x: &T64) {
         let own = together.reshape(&[y.count(), x.count()]).narrow(0, i, 1).reshape(x.shape());
         assert!((row - own).square().sum().item() < 1e-20, "{name}, row {i}");
     }
+    // Forward mode differentiates the pull-back with respect to its cotangent.
+    let v = random(x.shape(), 55);
+    let along = together.reshape(&[y.count(), x.count()]).matmul(&v.reshape(&[x.count()]));
+    let (value, derivative) = jvp(&f, x, &v);
+    assert_eq!(value, y, "{name}");
+    assert!((derivative.reshape(&[y.count()]) - along).square().sum().item() < 1e-20, "{name}, jvp");
 }
 
 #[test]
@@ -83,6 +89,7 @@ fn stacked_cotangents_agree_with_single_ones() {
     check_jacobian("broadcast_to", |v| v.broadcast_to(&[2, 3, 4]).square(), &random(&[3, 1], 8));
     check_jacobian("softmax", |x| x.softmax() * x.log_softmax(), &x);
     check_jacobian("loss", |x| x.softmax_cross_entropy(&[0, 3, 1]), &x);
+    check_jacobian("pointwise", |x| x.relu() + x.abs() * x.sigmoid() + x.cos().exp() + (x.square() + 1.0).ln().sqrt().recip(), &x);
     check_jacobian("gather", |x| x.gather(1, &[0, 3, 1], &[3, 1]).square(), &x);
     check_jacobian("concat", |x| T64::concat(&[x.powf(2.0), x.permute(&[0, 1])], 0), &x);
     check_jacobian(
