@@ -1,4 +1,8 @@
-//! Checks of derivatives against central differences, for users' own tests too.
+//! Checks of derivatives against central differences, for users' own tests too. With the feature `proptest`,
+//! `strategies` has random shapes, broadcastable pairs of them, and tensors.
+
+#[cfg(any(test, feature = "proptest"))]
+pub mod strategies;
 
 use crate::{Params, Tensor, TensorError, grad, hvp};
 
