@@ -224,11 +224,10 @@ fn data_sets_are_checked() {
 #[test]
 fn metrics_by_hand() {
     const NAN: f32 = f32::NAN;
-    assert_eq!(argmax_rows(&[1.0, 3.0, 3.0, 0.0, NAN, -1.0], 3).unwrap(), [1, 0]);
-    assert_eq!(argmax_rows(&[NAN, -1.0, 2.0, NAN, NAN, NAN, NAN, NAN, f32::NEG_INFINITY], 3).unwrap(), [2, 0, 2]);
-    assert!(argmax_rows(&[], 3).unwrap().is_empty());
-    assert!(matches!(argmax_rows(&[1.0; 4], 3), Err(DataError::Count { expected: 3, found: 4, .. })));
-    assert!(matches!(argmax_rows(&[1.0; 4], 0), Err(DataError::Empty { .. })));
+    assert_eq!(argmax_rows(&[1.0, 3.0, 3.0, 0.0, NAN, -1.0], 3), [1, 0]);
+    assert_eq!(argmax_rows(&[NAN, -1.0, 2.0, NAN, NAN, NAN, NAN, NAN, f32::NEG_INFINITY], 3), [2, 0, 2]);
+    assert!(argmax_rows(&[], 3).is_empty());
+    assert_eq!((argmax_rows(&[1.0; 4], 3), argmax_rows(&[1.0; 4], 0)), (vec![0], vec![]));
     assert_eq!(accuracy(&[1, 0, 2], &[1, 1, 2]).unwrap(), 2.0 / 3.0);
     assert!(matches!(accuracy(&[], &[]), Err(DataError::Empty { .. })));
     assert!(matches!(accuracy(&[1], &[1, 2]), Err(DataError::Count { expected: 2, found: 1, .. })));
