@@ -1,8 +1,17 @@
-use std::path::Path;
-
 use crate::DataError;
+use crate::metrics::{below, finite};
 
 /// Labelled rows of numbers.
+///
+/// ```
+/// use gradus_data::Dataset;
+///
+/// let data = Dataset::new("two points each", vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], vec![0, 1, 1, 0], 2, 2)?;
+/// assert_eq!(data.row(1), [2.0, 3.0]);
+/// assert_eq!(data.rows(&[3, 0]), [6.0, 7.0, 0.0, 1.0]);
+/// assert_eq!(data.select(&[1, 2]).class_counts(), [0, 2]);
+/// # Ok::<(), gradus_data::DataError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
     /// What the data are, with their source.
@@ -20,7 +29,7 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// The data set of these rows.
+    /// The data set of these rows, which are not images; for images, set [`image`](Self::image) too.
     ///
     /// # Errors
     /// [`DataError::Empty`] for no rows or columns, [`DataError::Count`] when the lengths do not fit each other,
@@ -33,12 +42,8 @@ impl Dataset {
         if features.len() != expected {
             return Err(DataError::Count { what: "the number of features", expected, found: features.len() });
         }
-        if let Some((at, &value)) = features.iter().enumerate().find(|(_, value)| !value.is_finite()) {
-            return Err(DataError::NotFinite { what: "features", row: at / width, column: at % width, value });
-        }
-        if let Some((row, &label)) = labels.iter().enumerate().find(|(_, label)| **label >= classes) {
-            return Err(DataError::Label { file: Path::new(name).into(), row, label, classes });
-        }
+        finite(&features, width, name)?;
+        below(&labels, classes, name)?;
         Ok(Self { name: name.into(), features, labels, width, classes, image: None })
     }
 
@@ -61,7 +66,9 @@ impl Dataset {
     /// The rows of these indices one behind the other, `[indices, width]`. Panics for an index beyond the last row.
     #[track_caller]
     pub fn rows(&self, indices: &[usize]) -> Vec<f32> {
-        indices.iter().flat_map(|&i| self.row(i)).copied().collect()
+        let mut rows = Vec::with_capacity(indices.len() * self.width);
+        indices.iter().for_each(|&i| rows.extend_from_slice(self.row(i)));
+        rows
     }
 
     /// The labels of these indices. Panics for an index beyond the last row.
@@ -73,21 +80,18 @@ impl Dataset {
     /// The data set of these rows only, in this order. Panics for an index beyond the last row.
     #[track_caller]
     pub fn select(&self, indices: &[usize]) -> Self {
-        Self { features: self.rows(indices), labels: self.labels_of(indices), ..self.clone_empty() }
-    }
-
-    fn clone_empty(&self) -> Self {
         Self {
             name: self.name.clone(),
-            features: Vec::new(),
-            labels: Vec::new(),
+            features: self.rows(indices),
+            labels: self.labels_of(indices),
             width: self.width,
             classes: self.classes,
             image: self.image,
         }
     }
 
-    /// The number of rows of each class.
+    /// The number of rows of each class. Panics for a label beyond the classes, which [`new`](Self::new) does not let pass.
+    #[track_caller]
     pub fn class_counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.classes];
         self.labels.iter().for_each(|&label| counts[label] += 1);

@@ -18,6 +18,10 @@ pub enum DataError {
     #[error("{}: byte 0: expected the magic number {expected:#010x}, found {found:#010x}", file.display())]
     Magic { file: PathBuf, expected: u32, found: u32 },
 
+    /// The sizes in a header cannot be: an image has no pixels, or there would be more bytes than a computer can address.
+    #[error("{}: byte 4: the sizes {sizes:?} are not possible", file.display())]
+    Header { file: PathBuf, sizes: Vec<u32> },
+
     /// The file ends too early.
     #[error("{}: truncated: expected {expected} bytes, found {found}", file.display())]
     Truncated { file: PathBuf, expected: u64, found: u64 },
@@ -26,27 +30,35 @@ pub enum DataError {
     #[error("{}: too long: expected {expected} bytes, found {found}", file.display())]
     TrailingBytes { file: PathBuf, expected: u64, found: u64 },
 
-    /// The sizes in a header cannot be those of images.
-    #[error("{}: byte 4: images of {height} × {width} pixels", file.display())]
-    ImageSize { file: PathBuf, height: u32, width: u32 },
-
-    /// Images and labels do not belong together.
+    /// The numbers of images and of labels differ.
     #[error("{} has {images} images, but {} has {labels} labels", image_file.display(), label_file.display())]
     Pair { image_file: PathBuf, images: usize, label_file: PathBuf, labels: usize },
 
-    /// A row with another number of cells than the others.
+    /// A file of images without one of labels, or the reverse.
+    #[error("{}: expected a file of {expected} with a matching name beside it, found none", file.display())]
+    Unpaired { file: PathBuf, expected: &'static str },
+
+    /// Parts of one data set have images of different sizes, `[height, width]`.
+    #[error("{what}: expected images of {expected:?} pixels, found {found:?}")]
+    ImageSize { what: String, expected: [usize; 2], found: [usize; 2] },
+
+    /// A line far longer than any row.
+    #[error("{}: line {line}: longer than {limit} bytes", file.display())]
+    LongLine { file: PathBuf, line: usize, limit: u64 },
+
+    /// A row with another number of cells than the format has.
     #[error("{}: line {line}: expected {expected} cells, found {found}", file.display())]
     Ragged { file: PathBuf, line: usize, expected: usize, found: usize },
 
     /// A cell that is not a whole number of the range.
-    #[error("{}: line {line}, column {column}: {found:?} is not {expected}", file.display())]
+    #[error("{}: line {line}, column {column}: expected {expected}, found {found:?}", file.display())]
     Cell { file: PathBuf, line: usize, column: usize, found: String, expected: &'static str },
 
     /// A label that is none of the classes.
-    #[error("{}: row {row}: the label {label} is not below {classes}", file.display())]
-    Label { file: PathBuf, row: usize, label: usize, classes: usize },
+    #[error("{what}: row {row}: the label {label} is not below {classes}")]
+    Label { what: String, row: usize, label: usize, classes: usize },
 
-    /// No rows at all.
+    /// No rows, or rows without columns.
     #[error("{what}: there are no rows")]
     Empty { what: String },
 
@@ -56,13 +68,17 @@ pub enum DataError {
 
     /// A value that is infinite or not a number.
     #[error("{what}: row {row}, column {column} is {value}")]
-    NotFinite { what: &'static str, row: usize, column: usize, value: f32 },
+    NotFinite { what: String, row: usize, column: usize, value: f32 },
+
+    /// Shares of a split that are negative, not numbers, or more than 1 together.
+    #[error("split: expected shares from 0 to 1 that add up to at most 1, found {shares:?}")]
+    Shares { shares: Vec<f64> },
 
     /// No known data set in a folder.
     #[error("{}: no known data set here or one level below; looked at {}", folder.display(), list(looked_at))]
     Unknown { folder: PathBuf, looked_at: Vec<PathBuf> },
 
-    /// More than one.
+    /// More than one data set in a folder.
     #[error("{}: several data sets, name the folder of one: {}", folder.display(), found.join(", "))]
     Ambiguous { folder: PathBuf, found: Vec<String> },
 }
@@ -70,8 +86,7 @@ pub enum DataError {
 fn list(files: &[PathBuf]) -> String {
     match files {
         [] => "no files".into(),
-        files if files.len() <= 10 => files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", "),
-        files => format!("{} files", files.len()),
+        files => files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", "),
     }
 }
 

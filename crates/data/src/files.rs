@@ -1,33 +1,65 @@
 use std::fs::File;
-use std::io::Read;
-use std::path::Path;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
 
 use crate::DataError;
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// The longest line of a text file, in bytes; rows of every format are far shorter.
+const LINE: u64 = 1 << 16;
 
-/// The bytes of a file, decompressed if they are gzip data, whatever its name.
-pub(crate) fn read(file: &Path) -> Result<Vec<u8>, DataError> {
-    let bytes = std::fs::read(file).map_err(DataError::io(file))?;
-    if !bytes.starts_with(&GZIP) {
-        return Ok(bytes);
-    }
-    let mut plain = Vec::new();
-    let gzip = |source| DataError::Gzip { file: file.into(), source };
-    flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_end(&mut plain).map_err(gzip)?;
-    Ok(plain)
+/// A file, decompressed if it is gzip data, whatever its name. Only what is asked for is held in memory, so that neither
+/// a header that lies nor a small file that decompresses to a large one costs more than its content is worth.
+pub(crate) struct Source {
+    file: PathBuf,
+    gzip: bool,
+    reader: Box<dyn BufRead>,
 }
 
-/// The first bytes of a file, decompressed if they are gzip data; fewer if it is shorter or damaged.
-pub(crate) fn head(file: &Path, count: u64) -> Result<Vec<u8>, DataError> {
-    let open = || File::open(file).map_err(DataError::io(file));
-    let mut bytes = Vec::new();
-    open()?.take(count).read_to_end(&mut bytes).map_err(DataError::io(file))?;
-    if !bytes.starts_with(&GZIP) {
-        return Ok(bytes);
+impl Source {
+    pub(crate) fn open(file: &Path) -> Result<Self, DataError> {
+        let mut plain = BufReader::new(File::open(file).map_err(DataError::io(file))?);
+        let gzip = plain.fill_buf().map_err(DataError::io(file))?.starts_with(&GZIP);
+        let reader: Box<dyn BufRead> =
+            if gzip { Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(plain))) } else { Box::new(plain) };
+        Ok(Self { file: file.into(), gzip, reader })
     }
-    let mut plain = Vec::new();
-    // A damaged file is not recognised by what can be read of it; reading it whole would say what is wrong.
-    let _ = flate2::read::MultiGzDecoder::new(open()?).take(count).read_to_end(&mut plain);
-    Ok(plain)
+
+    /// The next `count` bytes; fewer only at the end of the file.
+    pub(crate) fn take(&mut self, count: u64) -> Result<Vec<u8>, DataError> {
+        let mut bytes = Vec::new();
+        let read = (&mut self.reader).take(count).read_to_end(&mut bytes);
+        read.map_err(|source| self.error(source))?;
+        Ok(bytes)
+    }
+
+    /// How many bytes are left; reads over them.
+    pub(crate) fn rest(&mut self) -> Result<u64, DataError> {
+        io::copy(&mut self.reader, &mut io::sink()).map_err(|source| self.error(source))
+    }
+
+    /// Replaces `text` by the next line, which has the number `line`; nothing is left of it at the end of the file.
+    pub(crate) fn line(&mut self, line: usize, text: &mut Vec<u8>) -> Result<(), DataError> {
+        text.clear();
+        let read = (&mut self.reader).take(LINE).read_until(b'\n', text);
+        let read = read.map_err(|source| self.error(source))?;
+        if read as u64 == LINE && !text.ends_with(b"\n") {
+            return Err(DataError::LongLine { file: self.file.clone(), line, limit: LINE });
+        }
+        Ok(())
+    }
+
+    fn error(&self, source: io::Error) -> DataError {
+        let file = self.file.clone();
+        if self.gzip { DataError::Gzip { file, source } } else { DataError::Io { file, source } }
+    }
+}
+
+/// The first bytes of a file, decompressed if they are gzip data; fewer if it is shorter, none if these are damaged: such a
+/// file is not recognised, and reading it whole says what is wrong.
+pub(crate) fn head(file: &Path, count: u64) -> Result<Vec<u8>, DataError> {
+    match Source::open(file)?.take(count) {
+        Err(DataError::Gzip { .. }) => Ok(Vec::new()),
+        head => head,
+    }
 }

@@ -2,20 +2,29 @@
 
 use std::path::Path;
 
-use crate::{DataError, Dataset, files};
+use crate::files::Source;
+use crate::{DataError, Dataset};
 
 pub(crate) const IMAGES: u32 = 0x0000_0803;
 pub(crate) const LABELS: u32 = 0x0000_0801;
 
-/// Reads images and their labels; pixels are scaled to `[0, 1]`.
+/// Reads images and their labels; pixels are scaled to `[0, 1]`. There are ten classes, or as many as the greatest label
+/// needs.
+///
+/// ```no_run
+/// let data = gradus_data::idx::load("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")?;
+/// assert_eq!(data.image, Some([28, 28]));
+/// # Ok::<(), gradus_data::DataError>(())
+/// ```
 ///
 /// # Errors
-/// [`DataError`] naming the file and the byte.
+/// [`DataError::Io`], [`DataError::Gzip`], [`DataError::Magic`], [`DataError::Header`], [`DataError::Truncated`] and
+/// [`DataError::TrailingBytes`] with the file and the byte; [`DataError::Pair`] when there are not as many labels as
+/// images; [`DataError::Empty`].
 pub fn load(image_file: impl AsRef<Path>, label_file: impl AsRef<Path>) -> Result<Dataset, DataError> {
     let (image_file, label_file) = (image_file.as_ref(), label_file.as_ref());
-    let (images, labels) = (files::read(image_file)?, files::read(label_file)?);
-    let ([count, height, width], pixels) = parse::<3>(image_file, &images, IMAGES)?;
-    let ([label_count], labels) = parse::<1>(label_file, &labels, LABELS)?;
+    let ([count, height, width], pixels) = read::<3>(image_file, IMAGES)?;
+    let ([label_count], labels) = read::<1>(label_file, LABELS)?;
     if count != label_count {
         let (images, labels) = (count as usize, label_count as usize);
         return Err(DataError::Pair { image_file: image_file.into(), images, label_file: label_file.into(), labels });
@@ -24,14 +33,14 @@ pub fn load(image_file: impl AsRef<Path>, label_file: impl AsRef<Path>) -> Resul
         return Err(DataError::Empty { what: image_file.display().to_string() });
     }
     if height == 0 || width == 0 {
-        return Err(DataError::ImageSize { file: image_file.into(), height, width });
+        return Err(DataError::Header { file: image_file.into(), sizes: vec![count, height, width] });
     }
-    let labels: Vec<usize> = labels.iter().map(|&label| label.into()).collect();
+    let labels: Vec<usize> = labels.into_iter().map(usize::from).collect();
     let classes = labels.iter().max().map_or(0, |last| last + 1).max(10);
     let image = [height as usize, width as usize];
     Ok(Dataset {
         name: format!("IDX images of {}", image_file.display()),
-        features: pixels.iter().map(|&pixel| f32::from(pixel) / 255.0).collect(),
+        features: pixels.into_iter().map(|pixel| f32::from(pixel) / 255.0).collect(),
         labels,
         width: image[0] * image[1],
         classes,
@@ -40,26 +49,31 @@ pub fn load(image_file: impl AsRef<Path>, label_file: impl AsRef<Path>) -> Resul
 }
 
 /// The sizes and the values; as many values as the sizes say.
-fn parse<'a, const N: usize>(file: &Path, bytes: &'a [u8], magic: u32) -> Result<([u32; N], &'a [u8]), DataError> {
-    let found = bytes.len() as u64;
-    let start = 4 * (N + 1);
-    let (header, values) =
-        bytes.split_at_checked(start).ok_or(DataError::Truncated { file: file.into(), expected: start as u64, found })?;
+fn read<const N: usize>(path: &Path, magic: u32) -> Result<([u32; N], Vec<u8>), DataError> {
+    let file = || path.to_path_buf();
+    let mut source = Source::open(path)?;
+    let start = 4 * (N as u64 + 1);
+    let header = source.take(start)?;
     let mut words = header.as_chunks::<4>().0.iter().map(|&word| u32::from_be_bytes(word));
-    let first = words.next().unwrap_or(0);
-    if first != magic {
-        return Err(DataError::Magic { file: file.into(), expected: magic, found: first });
+    if let Some(found) = words.next().filter(|&first| first != magic) {
+        return Err(DataError::Magic { file: file(), expected: magic, found });
+    }
+    let found = header.len() as u64;
+    if found < start {
+        return Err(DataError::Truncated { file: file(), expected: start, found });
     }
     let mut sizes = [0; N];
     sizes.iter_mut().zip(words).for_each(|(size, word)| *size = word);
-    // Three factors below 2³² fit; more bytes than can be addressed are certainly not there.
-    let count = sizes.iter().fold(1u128, |count, &size| count * u128::from(size));
-    let expected = u64::try_from(count + start as u128).unwrap_or(u64::MAX);
+    let count = sizes.iter().try_fold(1u64, |count, &size| count.checked_mul(size.into()));
+    let impossible = || DataError::Header { file: file(), sizes: sizes.to_vec() };
+    let count = count.filter(|&count| count <= isize::MAX as u64 - start).ok_or_else(impossible)?;
+    let values = source.take(count)?;
+    let (expected, found) = (start + count, start + values.len() as u64);
     if found < expected {
-        return Err(DataError::Truncated { file: file.into(), expected, found });
+        return Err(DataError::Truncated { file: file(), expected, found });
     }
-    if found > expected {
-        return Err(DataError::TrailingBytes { file: file.into(), expected, found });
+    match source.rest()? {
+        0 => Ok((sizes, values)),
+        more => Err(DataError::TrailingBytes { file: file(), expected, found: expected + more }),
     }
-    Ok((sizes, values))
 }

@@ -6,10 +6,10 @@
 //!
 //! let data = digits();
 //! assert_eq!((data.len(), data.width, data.classes), (1797, 64, 10));
-//! let parts = split(data.len(), &[0.8], 7);
+//! let parts = split(data.len(), &[0.8], 7)?;
 //! let train = data.select(&parts[0]);
 //!
-//! let batches = Batches { rows: train.len(), batch: 32, seed: 7 };
+//! let batches = Batches { rows: train.len(), batch: 32, seed: 7, drop_last: false };
 //! let indices = batches.at(0);
 //! let (x, y) = (train.rows(&indices), train.labels_of(&indices));
 //! assert_eq!((x.len(), y.len()), (32 * 64, 32));

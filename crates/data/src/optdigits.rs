@@ -1,45 +1,64 @@
 //! UCI "Optical Recognition of Handwritten Digits": text, one digit per line, 64 pixels of 0 to 16 and the class.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::{DataError, Dataset, files};
+use crate::files::Source;
+use crate::{DataError, Dataset};
 
 const PIXELS: usize = 64;
 const CLASSES: usize = 10;
 
-/// Reads files of that format one behind the other; pixels are divided by 16. Blank lines and lines that begin with `#`
-/// are passed over.
+/// Reads files of that format, plain or gzip, one behind the other; pixels are divided by 16. Blank lines and lines that
+/// begin with `#` are passed over.
+///
+/// ```no_run
+/// let data = gradus_data::optdigits::load(&["optdigits.tra", "optdigits.tes"])?;
+/// assert_eq!((data.len(), data.image), (5620, Some([8, 8])));
+/// # Ok::<(), gradus_data::DataError>(())
+/// ```
 ///
 /// # Errors
-/// [`DataError`] naming the file, the line and the column.
-pub fn load(paths: &[PathBuf]) -> Result<Dataset, DataError> {
+/// [`DataError::Io`], [`DataError::Gzip`], [`DataError::LongLine`], [`DataError::Ragged`] and [`DataError::Cell`] with the
+/// file, line and column; [`DataError::Empty`] for a file without rows, or for no files.
+pub fn load<P: AsRef<Path>>(paths: &[P]) -> Result<Dataset, DataError> {
     let (mut features, mut labels) = (Vec::new(), Vec::new());
     for file in paths {
-        let bytes = files::read(file)?;
-        let before = labels.len();
-        for (line, text) in rows(&bytes) {
-            read_row(file, line, text, &mut features, &mut labels)?;
-        }
+        let (file, before) = (file.as_ref(), labels.len());
+        read(file, &mut features, &mut labels)?;
         if labels.len() == before {
             return Err(DataError::Empty { what: file.display().to_string() });
         }
     }
-    let name = paths.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(" + ");
+    let name = paths.iter().map(|file| file.as_ref().display().to_string()).collect::<Vec<_>>().join(" + ");
     let mut data = Dataset::new(&format!("8×8 digits of {name}"), features, labels, PIXELS, CLASSES)?;
     data.image = Some([8, 8]);
     Ok(data)
 }
 
-/// Whether the first row of a file's beginning is one of this format.
-pub(crate) fn begins(head: &[u8]) -> bool {
-    let Some((_, text)) = rows(head).next() else { return false };
-    read_row(Path::new(""), 0, text, &mut Vec::new(), &mut Vec::new()).is_ok()
+fn read(file: &Path, features: &mut Vec<f32>, labels: &mut Vec<usize>) -> Result<(), DataError> {
+    let mut source = Source::open(file)?;
+    let mut text = Vec::new();
+    for line in 1.. {
+        source.line(line, &mut text)?;
+        if text.is_empty() {
+            break;
+        }
+        if let Some(row) = row(&text) {
+            read_row(file, line, row, features, labels)?;
+        }
+    }
+    Ok(())
 }
 
-/// The lines that hold rows, with their numbers.
-fn rows(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-    let lines = bytes.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
-    (1..).zip(lines).filter(|(_, line)| !line.is_empty() && !line.starts_with(b"#"))
+/// Whether the first row of a file's beginning is one of this format.
+pub(crate) fn begins(head: &[u8]) -> bool {
+    let first = head.split(|&byte| byte == b'\n').find_map(row);
+    first.is_some_and(|text| read_row(Path::new(""), 0, text, &mut Vec::new(), &mut Vec::new()).is_ok())
+}
+
+/// The row in a line, if it holds one.
+fn row(line: &[u8]) -> Option<&[u8]> {
+    Some(line.trim_ascii()).filter(|line| !line.is_empty() && !line.starts_with(b"#"))
 }
 
 fn read_row(file: &Path, line: usize, text: &[u8], features: &mut Vec<f32>, labels: &mut Vec<usize>) -> Result<(), DataError> {

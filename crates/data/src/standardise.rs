@@ -1,4 +1,5 @@
 use crate::DataError;
+use crate::metrics::{finite, whole_rows};
 
 /// Brings columns to mean 0 and variance 1, as measured on the rows that it was fitted to.
 ///
@@ -12,9 +13,9 @@ use crate::DataError;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Standardise {
     /// The mean of each column.
-    pub mean: Vec<f32>,
-    /// The standard deviation of each column (of the population); 1 where it is 0.
-    pub deviation: Vec<f32>,
+    pub mean: Vec<f64>,
+    /// What each column is divided by: its standard deviation (of the population), or 1 where all its values are equal.
+    pub scale: Vec<f64>,
 }
 
 impl Standardise {
@@ -23,40 +24,43 @@ impl Standardise {
     /// # Errors
     /// [`DataError::Empty`] for no rows, [`DataError::Count`] for a last row that is short, [`DataError::NotFinite`].
     pub fn fit(rows: &[f32], width: usize) -> Result<Self, DataError> {
-        if rows.is_empty() || width == 0 {
+        whole_rows(rows, width, "values of whole rows")?;
+        if rows.is_empty() {
             return Err(DataError::Empty { what: "standardise".into() });
         }
-        whole_rows(rows, width)?;
-        if let Some((at, &value)) = rows.iter().enumerate().find(|(_, value)| !value.is_finite()) {
-            return Err(DataError::NotFinite { what: "standardise", row: at / width, column: at % width, value });
-        }
-        let count = (rows.len() / width) as f64;
-        let column = |j: usize| rows.iter().skip(j).step_by(width).map(|&x| f64::from(x));
-        let mean: Vec<f64> = (0..width).map(|j| column(j).sum::<f64>() / count).collect();
-        let deviation = (0..width).map(|j| (column(j).map(|x| (x - mean[j]).powi(2)).sum::<f64>() / count).sqrt());
-        let deviation = deviation.map(|d| if d > 0.0 { d as f32 } else { 1.0 }).collect();
-        Ok(Self { mean: mean.into_iter().map(|x| x as f32).collect(), deviation })
+        finite(rows, width, "standardise")?;
+        let (mean, scale) = (0..width).map(|j| mean_and_scale(rows.iter().skip(j).step_by(width).map(|&x| x.into()))).unzip();
+        Ok(Self { mean, scale })
     }
 
     /// Standardises rows in place.
     ///
     /// # Errors
-    /// [`DataError::Count`] for a last row that is short.
+    /// [`DataError::Empty`] for no columns, [`DataError::Count`] for a last row that is short, or when there are not as many
+    /// scales as means.
     pub fn apply(&self, rows: &mut [f32]) -> Result<(), DataError> {
-        whole_rows(rows, self.mean.len())?;
-        for row in rows.chunks_exact_mut(self.mean.len()) {
-            for ((x, mean), deviation) in row.iter_mut().zip(&self.mean).zip(&self.deviation) {
-                *x = (*x - mean) / deviation;
+        let (width, scales) = (self.mean.len(), self.scale.len());
+        if scales != width {
+            return Err(DataError::Count { what: "the scales of columns", expected: width, found: scales });
+        }
+        whole_rows(rows, width, "values of whole rows")?;
+        for row in rows.chunks_exact_mut(width) {
+            for ((x, mean), scale) in row.iter_mut().zip(&self.mean).zip(&self.scale) {
+                *x = ((f64::from(*x) - mean) / scale) as f32;
             }
         }
         Ok(())
     }
 }
 
-fn whole_rows(rows: &[f32], width: usize) -> Result<(), DataError> {
-    let found = rows.len();
-    if found.is_multiple_of(width) {
-        return Ok(());
+fn mean_and_scale(column: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
+    // Rounding may give equal values a mean beside them and a deviation above 0.
+    let mut distinct = column.clone().zip(column.clone().skip(1)).filter(|(a, b)| a != b);
+    if distinct.next().is_none() {
+        return (column.clone().next().unwrap_or(0.0), 1.0);
     }
-    Err(DataError::Count { what: "values of whole rows", expected: found.next_multiple_of(width), found })
+    let count = column.clone().count() as f64;
+    let mean = column.clone().sum::<f64>() / count;
+    let variance = column.map(|x| (x - mean).powi(2)).sum::<f64>() / count;
+    (mean, variance.sqrt())
 }

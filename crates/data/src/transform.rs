@@ -1,4 +1,12 @@
 /// A fixed change of a square image that keeps its pixels: tasks that are equally hard and need different features.
+///
+/// ```
+/// use gradus_data::ImageTransform;
+///
+/// let image = [1.0, 2.0,
+///              3.0, 4.0];
+/// assert_eq!(ImageTransform::Rotate90.apply(&image, 2), [2.0, 4.0, 1.0, 3.0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImageTransform {
     /// The image itself.
@@ -13,7 +21,7 @@ pub enum ImageTransform {
     Invert,
     /// Left and right exchanged.
     FlipHorizontal,
-    /// Rows shifted down by half the side, cyclically.
+    /// Rows shifted down by half the side (rounded down), cyclically.
     ShiftHalf,
     /// Rows and columns exchanged.
     Transpose,
