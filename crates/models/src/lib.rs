@@ -19,6 +19,7 @@
 //! ```
 
 mod activation;
+mod attention;
 mod cnn;
 mod conv;
 pub mod files;
@@ -33,6 +34,7 @@ mod stop;
 mod tests;
 
 pub use activation::Activation;
+pub use attention::{AttentionHead, LinearSelfAttention, linear_attention};
 pub use cnn::{Cnn, ConvBlock};
 pub use conv::Conv2d;
 pub use files::FileError;

@@ -71,6 +71,27 @@ fn every_model_has_the_right_derivatives() {
 }
 
 #[test]
+fn linear_attention_is_its_definition() {
+    let layer: LinearSelfAttention<f64> = LinearSelfAttention::new(3, 2, 4, &mut stream(8, "models-test", 0));
+    let (tokens, context) = (random(&[2, 5, 3], 9), random(&[2, 4, 3], 10));
+    for tokens in [tokens.clone(), tokens.narrow(1, 2, 1)] {
+        let found = linear_attention(&layer.heads, &context, &tokens);
+        let mut expected = tokens.zeros_like();
+        for head in &layer.heads {
+            let (k, q) = (context.linear(&head.key, None), tokens.linear(&head.query, None));
+            let weighted = q.matmul(&k.t()).matmul(&context.linear(&head.value, None));
+            expected = expected + weighted.linear(&head.projection, None);
+        }
+        assert!((found - expected).square().sum().item() < 1e-20);
+    }
+    check::gradient(|m: &LinearSelfAttention<f64>| m.call(&tokens).square().mean(), &layer, 1e-6, 1e-6).unwrap();
+    let v = layer.normal_like(&mut stream(9, "models-test", 0));
+    check::second_order(|m: &LinearSelfAttention<f64>| m.call(&tokens).square().mean(), &layer, &v, 1e-5, 1e-4).unwrap();
+    let names: Vec<String> = layer.named().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names[..2], ["heads.0.key", "heads.0.query"]);
+}
+
+#[test]
 fn losses_by_hand() {
     let (a, b) = (T64::vector(&[1.0, 3.0]), T64::vector(&[0.0, 1.0]));
     assert_eq!(loss::mean_squared_error(&a, &b).item(), 2.5);

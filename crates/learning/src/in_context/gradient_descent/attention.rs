@@ -1,7 +1,9 @@
 //! The layer of linear self-attention.
 
 use gradus_autodiff::{Params, Scalar, Tensor};
+pub use gradus_models::AttentionHead as Head;
 use gradus_models::init::truncated_normal;
+use gradus_models::linear_attention;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -54,31 +56,6 @@ impl AttentionOptions {
         option("dampening", self.dampening, self.dampening > 0.0 && self.dampening.is_finite(), "finite and positive")?;
         let clip = self.clip.unwrap_or(1.0);
         option("clip", clip, clip > 0.0 && clip.is_finite(), "finite and positive")
-    }
-}
-
-/// The matrices of one head. They act on tokens as columns.
-#[derive(Debug, Clone, PartialEq, Params)]
-pub struct Head<T: Scalar = f32> {
-    /// K, `[key size, width]`.
-    pub key: Tensor<T>,
-    /// Q, `[key size, width]`.
-    pub query: Tensor<T>,
-    /// V, `[value size, width]`.
-    pub value: Tensor<T>,
-    /// P, `[width, value size]`.
-    pub projection: Tensor<T>,
-}
-
-impl<T: Scalar> Head<T> {
-    /// `Kᵀ Q`, `[width, width]`: with `P V` all that a linear head does.
-    pub fn key_query(&self) -> Tensor<T> {
-        self.key.t().matmul(&self.query)
-    }
-
-    /// `P V`, `[width, width]`.
-    pub fn projection_value(&self) -> Tensor<T> {
-        self.projection.matmul(&self.value)
     }
 }
 
@@ -240,18 +217,13 @@ impl<T: Scalar> LinearSelfAttention<T> {
 
     /// `Σ_h P_h Σ_i V_h e_i a(K_h e_i · Q_h e_j)` for each of `tokens`.
     ///
-    /// Since `Σ_i a_ij P V e_i = P V Σ_i a_ij e_i`, the matrices are applied once to each token and never to each
-    /// pair; the linear kind forms `Σ_i e_i e_iᵀ` first, which costs O(N d²) and serves all heads.
+    /// Since `Σ_i a_ij P V e_i = P V Σ_i a_ij e_i`, the matrices are applied once to each token and never to each pair.
     fn update(&self, context: &Tensor<T>, tokens: &Tensor<T>) -> Tensor<T> {
-        let one_query = tokens.shape()[1] == 1;
-        let share = self.options.kind == AttentionKind::Linear && !one_query && !self.options.sum_norm;
-        let second_moment = share.then(|| context.t().matmul(context));
+        if self.options.kind == AttentionKind::Linear && !self.options.sum_norm {
+            return linear_attention(&self.heads, context, tokens);
+        }
         let update = |head: &Head<T>| {
-            let directions = self.directions(head, tokens);
-            let sums = match &second_moment {
-                Some(moment) => directions.matmul(moment),
-                None => self.weighted_sums(head, context, &directions),
-            };
+            let sums = self.weighted_sums(head, context, &self.directions(head, tokens));
             sums.matmul(&head.projection_value().t())
         };
         self.heads.iter().map(update).reduce(|a, b| a + b).unwrap_or_else(|| tokens.zeros_like())
@@ -259,7 +231,7 @@ impl<T: Scalar> LinearSelfAttention<T> {
 
     /// `Kᵀ Q e_j` as rows: the products of keys with the query of token j are the products of `e_i` with it.
     fn directions(&self, head: &Head<T>, tokens: &Tensor<T>) -> Tensor<T> {
-        let directions = tokens.matmul(&head.query.t().matmul(&head.key));
+        let directions = head.directions(tokens);
         if self.options.sum_norm { directions / sums_of_entries(tokens, &head.query) } else { directions }
     }
 
