@@ -80,7 +80,7 @@ impl ClaimSpec {
             interval: if direction == Direction::Exact { None } else { student_interval(values) },
             seeds: values.len(),
             paper: self.paper.map(|paper| Paper { value: paper.value, source: paper.source.into() }),
-            gate: self.gate,
+            gate: self.gate && self.profiles.contains(&profile),
             verdict,
         }
     }

@@ -63,6 +63,7 @@ mod context;
 mod error;
 mod experiment;
 mod fisher_merging;
+mod icl_gradient_descent;
 
 pub use claim::{Bound, ClaimSpec, PaperValue};
 pub use common::statistics::{mean, student_interval};
@@ -73,4 +74,4 @@ pub use gradus_base::Interrupted;
 pub use gradus_report::Profile;
 
 /// Every experiment, by slug. A new one is its module above and its line here.
-pub static ALL: &[&Experiment] = &[&fisher_merging::EXPERIMENT];
+pub static ALL: &[&Experiment] = &[&fisher_merging::EXPERIMENT, &icl_gradient_descent::EXPERIMENT];
