@@ -215,7 +215,7 @@ fn numbers(claim: &Claim, earlier: Option<&System>) -> String {
     if let Some(before) = earlier.and_then(|system| system.claims.iter().find(|before| before.id == claim.id)) {
         text += &format!(", earlier {} ({})", value(before.measured), before.verdict.words());
     }
-    if !claim.gate {
+    if !claim.gate && claim.verdict != gradus_report::Verdict::NeedsMore {
         text += ", provisional";
     }
     text

@@ -60,6 +60,8 @@ static BAD_DATA: Experiment = Experiment {
     ..GOOD
 };
 
+static UNMEASURED: Experiment = Experiment { slug: "unmeasured", options: &[], run: |_| Ok(Outcome::default()), ..GOOD };
+
 static BROKEN: Experiment = Experiment { slug: "broken", run: |_| panic!("on purpose"), ..GOOD };
 
 /// Stops itself in the middle, as Ctrl-C would, unless its first part comes from an earlier run.
@@ -138,8 +140,11 @@ fn a_claim_that_fails_gives_1_and_one_not_measured_3() {
     let fails = reproduce(folder.path(), &["good", "--option", "gain=-1"]);
     assert_eq!(fails.status, 1);
     assert!(fails.stdout.contains("does not hold  gain"), "{}", fails.stdout);
+    let out = folder.path().to_str().unwrap();
+    assert_eq!(gradus_with(&[&UNMEASURED], &["reproduce", "--out", out]).status, 3);
+    // A claim of other profiles does not count.
     let smoke = reproduce(folder.path(), &["good", "--profile", "smoke"]);
-    assert_eq!(smoke.status, 3);
+    assert_eq!(smoke.status, 0);
     assert!(smoke.stdout.contains("needs more     gain   not measured, claimed ≥ 1"), "{}", smoke.stdout);
 }
 

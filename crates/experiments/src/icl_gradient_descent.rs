@@ -93,7 +93,7 @@ pub(crate) static EXPERIMENT: Experiment = Experiment {
         default: "",
         kind: OptionKind::File,
     }],
-    seconds: Seconds { smoke: 0.5, quick: 5.0, full: 180.0 },
+    seconds: Seconds { smoke: 0.2, quick: 1.5, full: 160.0 },
     run,
 };
 
@@ -399,7 +399,7 @@ struct Copying {
 }
 
 fn copying(context: &Context<'_>, sizes: &Sizes, seed: u64) -> Result<Copying, ExperimentError> {
-    let positions = 2 * sizes.tasks.context + 1;
+    let positions = 20;
     let layout = TokenLayout::Classic { positions };
     let config = StackConfig { layers: 2, layout, init_scale: 0.5, ..StackConfig::default() };
     let options = TrainOptions { seed, restarts: None, snapshot_every: None, clip_norm: 10.0, ..sizes.train };

@@ -150,7 +150,7 @@ fn claims(report: &SystemReport, earlier: Option<&System>) -> Markup {
                         tr role="row" {
                             th.claim role="rowheader" scope="row" {
                                 div { (claim.text) }
-                                div.quiet.small { (claim.metric) @if !claim.gate { " · provisional, not gated" } }
+                                div.quiet.small { (claim.metric) @if !claim.gate && claim.verdict != Verdict::NeedsMore { " · provisional, not gated" } }
                             }
                             td role="cell" data-label="Threshold" { span { (claim.condition()) } }
                             td role="cell" data-label="Measured" { (measured(claim, report.values.get(&claim.id).map_or(&[], Vec::as_slice))) }

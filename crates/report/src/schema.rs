@@ -179,7 +179,7 @@ pub struct Claim {
     pub seeds: usize,
     /// The paper's own number, where it gives one.
     pub paper: Option<Paper>,
-    /// Whether the exit status depends on this claim; a provisional claim has `false`.
+    /// Whether the exit status depends on this claim; `false` for a provisional one and in a profile that does not measure it.
     pub gate: bool,
     /// The mean against the threshold.
     pub verdict: Verdict,

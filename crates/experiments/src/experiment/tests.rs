@@ -66,7 +66,10 @@ fn claims_are_judged_over_the_seeds() {
 fn the_status_is_the_worst_gated_verdict() {
     assert_eq!(run(&FAKE, &Settings::default()).unwrap().status, Status::Fails);
     let smoke = run(&FAKE, &Settings { profile: Profile::Smoke, seed: 1, ..Settings::default() }).unwrap();
-    assert_eq!(smoke.status, Status::NeedsMore);
+    assert_eq!(smoke.status, Status::Holds);
+    assert!(!smoke.report.system.claims[1].gate);
+    let unmeasured = Experiment { options: &[], run: |_| Ok(Outcome::default()), ..FAKE };
+    assert_eq!(run(&unmeasured, &Settings::default()).unwrap().status, Status::NeedsMore);
     assert_eq!(smoke.report.system.claims[1].measured, None, "the smoke profile does not judge this claim");
     assert!(!smoke.report.values.contains_key("mean"));
     assert_eq!(
