@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{BLOCK, Buffer, PARALLEL, vectorised};
+use super::{BLOCK, Buffer, PARALLEL, simd, vectorised};
 use crate::Scalar;
 
 pub(crate) fn map<T: Scalar>(x: &[T], f: impl Fn(T) -> T + Sync) -> Buffer<T> {
@@ -81,18 +81,12 @@ pub(crate) fn zip3_in_place<T: Scalar>(x: &mut [T], y: &[T], z: &[T], f: impl Fn
 
 /// `[x, y, z][i] = f([x, y, z][i], g[i])`: an optimizer's update in one pass.
 pub(crate) fn update3<T: Scalar>(x: &mut [T], y: &mut [T], z: &mut [T], g: &[T], f: impl Fn([T; 3], T) -> [T; 3] + Sync) {
-    let body = |x: &mut [T], y: &mut [T], z: &mut [T], g: &[T]| {
-        vectorised(|| {
-            for (((x, y), z), &g) in x.iter_mut().zip(y).zip(z).zip(g) {
-                [*x, *y, *z] = f([*x, *y, *z], g);
-            }
-        })
-    };
     if x.len() < PARALLEL {
-        body(x, y, z, g);
+        simd::update3(x, y, z, g, f);
     } else {
         let moments = y.par_chunks_mut(BLOCK).zip(z.par_chunks_mut(BLOCK));
-        x.par_chunks_mut(BLOCK).zip(moments).zip(g.par_chunks(BLOCK)).for_each(|((x, (y, z)), g)| body(x, y, z, g));
+        let blocks = x.par_chunks_mut(BLOCK).zip(moments).zip(g.par_chunks(BLOCK));
+        blocks.for_each(|((x, (y, z)), g)| simd::update3(x, y, z, g, &f));
     }
 }
 
@@ -108,7 +102,8 @@ pub(crate) fn update2<T: Scalar>(x: &mut [T], y: &mut [T], g: &[T], f: impl Fn([
     if x.len() < PARALLEL {
         body(x, y, g);
     } else {
-        x.par_chunks_mut(BLOCK).zip(y.par_chunks_mut(BLOCK)).zip(g.par_chunks(BLOCK)).for_each(|((x, y), g)| body(x, y, g));
+        let blocks = x.par_chunks_mut(BLOCK).zip(y.par_chunks_mut(BLOCK)).zip(g.par_chunks(BLOCK));
+        blocks.for_each(|((x, y), g)| body(x, y, g));
     }
 }
 

@@ -29,8 +29,24 @@ fn runs(shape: &Shape, strides: &[usize; MAX_RANK], mut f: impl FnMut(usize, usi
     }
 }
 
+/// The same walk with fewer axes: those of size 1 left out, and neighbours that are walked as one joined.
+fn joined(shape: &Shape, strides: &[usize; MAX_RANK]) -> (Shape, [usize; MAX_RANK]) {
+    let (mut sizes, mut steps, mut count) = ([0; MAX_RANK], [0; MAX_RANK], 0);
+    for (&size, &step) in shape.iter().zip(strides).filter(|(size, _)| **size != 1) {
+        if count > 0 && steps[count - 1] == step * size {
+            sizes[count - 1] *= size;
+            steps[count - 1] = step;
+        } else {
+            (sizes[count], steps[count]) = (size, step);
+            count += 1;
+        }
+    }
+    (crate::tensor::checked(&sizes[..count]), steps)
+}
+
 /// The row-major copy of the view of `x` with these strides.
 pub(crate) fn gather<T: Scalar>(x: &[T], shape: &Shape, strides: &[usize; MAX_RANK]) -> Buffer<T> {
+    let (shape, strides) = &joined(shape, strides);
     let mut out = Buffer::stale(shape.count());
     let run = shape.last().copied().unwrap_or(1);
     let step = if shape.is_empty() { 0 } else { strides[shape.len() - 1] };

@@ -51,7 +51,8 @@ impl Range {
 
     /// Class and opacity of a value's shade.
     fn shade(&self, value: f64) -> (&'static str, f64) {
-        if self.low < 0.0 && self.high > 0.0 {
+        // Zero is white as soon as there is something below it.
+        if self.low < 0.0 && self.high >= 0.0 {
             let greatest = self.high.max(-self.low);
             return (if value < 0.0 { "cold" } else { "heat" }, (value.abs() / greatest).clamp(0.0, 1.0));
         }
