@@ -144,11 +144,25 @@ pub(crate) fn mean_array<A: Arrays>(models: &[&A], name: &str, weights: &[f64]) 
     let used: Vec<usize> = (0..models.len()).filter(|&i| weights[i] > 0.0).collect();
     let values: Vec<Vec<f64>> = used.iter().map(|&i| models[i].array(name)?.to_f64()).collect::<Result<_, _>>()?;
     let count = values.first().map_or(0, Vec::len);
-    let total: f64 = used.iter().map(|&i| weights[i]).sum();
-    let mean = |j: usize| {
-        let first = values[0][j];
-        // Around the first model's value: copies of one model give that model to the bit.
-        first + used.iter().zip(&values).map(|(&i, values)| weights[i] * (values[j] - first)).sum::<f64>() / total
-    };
+    let mean = |j: usize| weighted_mean(used.iter().zip(&values).map(|(&i, values)| (weights[i], values[j])));
     Ok(coordinates(count, mean))
+}
+
+/// `Σ w x / Σ w` over the pairs `(w, x)` with a positive weight. A mean lies between its values, and copies of one value
+/// give that value; rounding may not change that. NaN and infinities stay.
+pub(crate) fn weighted_mean(pairs: impl Iterator<Item = (f64, f64)>) -> f64 {
+    let (mut sum, mut total, mut low, mut high) = (0.0, 0.0, f64::INFINITY, f64::NEG_INFINITY);
+    for (weight, value) in pairs.filter(|(weight, _)| *weight > 0.0) {
+        sum += weight * value;
+        total += weight;
+        (low, high) = (low.min(value), high.max(value));
+    }
+    let mean = sum / total;
+    if mean < low {
+        low
+    } else if mean > high {
+        high
+    } else {
+        mean
+    }
 }

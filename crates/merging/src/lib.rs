@@ -2,8 +2,8 @@
 //!
 //! [`fisher`] weights each parameter by how sure each model is of it (Matena, Raffel 2022); [`linear`] has the averages that
 //! it is compared with, soups and interpolation; [`search`] chooses the models' importance. All of it works on the named
-//! arrays of checkpoints, in memory ([`Checkpoint`]) or mapped from files ([`MappedCheckpoint`]); with the feature
-//! `autodiff` also on models that are structs of tensors, and then it estimates Fisher information.
+//! arrays of checkpoints, in memory ([`Checkpoint`]) or mapped from files ([`MappedCheckpoint`]). The feature `autodiff` adds
+//! models that are structs of tensors: `in_memory` merges them, and `fisher` estimates their Fisher information.
 //!
 //! ```
 //! use gradus_checkpoint::Checkpoint;
@@ -27,6 +27,8 @@
 mod arrays;
 mod error;
 pub mod fisher;
+#[cfg(feature = "autodiff")]
+mod in_memory;
 pub mod linear;
 pub mod search;
 #[cfg(test)]
@@ -35,3 +37,5 @@ mod tests;
 pub use arrays::{Arrays, NameFilter};
 pub use error::MergeError;
 pub use gradus_checkpoint::{Checkpoint, MappedCheckpoint};
+#[cfg(feature = "autodiff")]
+pub use in_memory::in_memory;

@@ -5,7 +5,7 @@ use gradus_models::files;
 use rand::RngExt;
 
 use super::{DiagonalFisher, FisherMode};
-use crate::MergeError;
+use crate::{MergeError, NameFilter};
 
 /// Examples whose gradients are taken together.
 const CHUNK: usize = 64;
@@ -67,7 +67,8 @@ pub struct FisherEstimate<P: Params> {
     mode: FisherMode,
     fingerprint: String,
     n_examples: u64,
-    /// The sum of squared gradients of each differentiable tensor.
+    /// Which tensors, and of each the sum of its squared gradients.
+    filter: NameFilter,
     sums: Vec<Vec<f64>>,
 }
 
@@ -77,13 +78,22 @@ impl<P: Params> FisherEstimate<P> {
     /// # Errors
     /// [`MergeError::Option`] for a sampled mode without draws; [`MergeError::Checkpoint`] for two tensors of one name.
     pub fn new(model: &P, mode: FisherMode) -> Result<Self, MergeError> {
+        Self::of_tensors(model, mode, NameFilter::default())
+    }
+
+    /// No examples yet; only of the tensors that `filter` accepts, such as some of the layers. The others are constants.
+    ///
+    /// # Errors
+    /// As [`FisherEstimate::new`].
+    pub fn of_tensors(model: &P, mode: FisherMode, filter: NameFilter) -> Result<Self, MergeError> {
         if let FisherMode::Sampled { draws: 0, .. } = mode {
             return Err(MergeError::Option { name: "draws", value: 0.0, expected: "at least 1" });
         }
         let mut arrays = Checkpoint::new();
         files::insert(&mut arrays, "", model)?;
-        let sums = model.leaves().iter().map(|x| vec![0.0; x.count()]).collect();
-        Ok(Self { model: model.clone(), mode, fingerprint: arrays.fingerprint(), n_examples: 0, sums })
+        let mut estimate = Self { model: model.clone(), mode, fingerprint: arrays.fingerprint(), n_examples: 0, filter, sums: Vec::new() };
+        estimate.sums = estimate.tensors().iter().map(|(_, x)| vec![0.0; x.count()]).collect();
+        Ok(estimate)
     }
 
     /// The number of examples so far.
@@ -112,8 +122,7 @@ impl<P: Params> FisherEstimate<P> {
             // Scaling the log-likelihood by the root of its weight scales the squared gradient by the weight.
             let roots = Tensor::from_fn(&[count], |b| P::Elem::from_f64(weights[b].sqrt()));
             let score = |m: &P, (x, root): &(X, Tensor<P::Elem>)| logits(m, x).softmax_cross_entropy(&chosen) * root;
-            let squares = per_example(score, &self.model, &(inputs.clone(), roots))?.sum_of_squares();
-            add_squares(&mut sums, &squares);
+            self.add_squares(&mut sums, score, &(inputs.clone(), roots))?;
         }
         self.sums = sums;
         self.n_examples += count as u64;
@@ -133,9 +142,34 @@ impl<P: Params> FisherEstimate<P> {
         if count == 0 {
             return Err(MergeError::NoExamples);
         }
-        add_squares(&mut self.sums, &per_example(log_likelihood, &self.model, inputs)?.sum_of_squares());
+        let mut sums = self.sums.clone();
+        self.add_squares(&mut sums, log_likelihood, inputs)?;
+        self.sums = sums;
         self.n_examples += count as u64;
         Ok(())
+    }
+
+    /// Adds the squares of the gradients of each example's score to `sums`.
+    fn add_squares<X: Params<Elem = P::Elem>>(
+        &self,
+        sums: &mut [Vec<f64>],
+        score: impl FnOnce(&P, &X) -> Tensor<P::Elem>,
+        inputs: &X,
+    ) -> Result<(), MergeError> {
+        let tensors: Vec<Tensor<P::Elem>> = self.tensors().into_iter().map(|(_, x)| x.clone()).collect();
+        let of_tensors = |tensors: &Vec<Tensor<P::Elem>>, x: &X| score(&self.with(tensors), x);
+        let squares = per_example(of_tensors, &tensors, inputs)?.sum_of_squares();
+        for (sum, squares) in sums.iter_mut().zip(&squares) {
+            sum.iter_mut().zip(squares.as_slice()).for_each(|(sum, square)| *sum += square.to_f64());
+        }
+        Ok(())
+    }
+
+    /// The model with other tensors in place of those that the filter accepts.
+    fn with(&self, tensors: &[Tensor<P::Elem>]) -> P {
+        let mut tensors = tensors.iter();
+        let mut next = |x: &Tensor<P::Elem>| tensors.next().unwrap_or(x).clone();
+        self.model.map(|name, x| if self.filter.accepts(name) { next(x) } else { x.detach() })
     }
 
     /// The mean over the examples so far.
@@ -144,9 +178,9 @@ impl<P: Params> FisherEstimate<P> {
     /// [`MergeError::NoExamples`].
     pub fn finish(&self) -> Result<DiagonalFisher, MergeError> {
         let mut arrays = Checkpoint::new();
-        for ((name, shape), sum) in self.tensors().into_iter().zip(&self.sums) {
+        for ((name, x), sum) in self.tensors().into_iter().zip(&self.sums) {
             let mean: Vec<f32> = sum.iter().map(|sum| (sum / self.n_examples.max(1) as f64) as f32).collect();
-            arrays.insert_f32(name, &shape, &mean)?;
+            arrays.insert_f32(name, x.shape(), &mean)?;
         }
         DiagonalFisher::new(arrays, self.n_examples, self.mode, self.fingerprint.clone())
     }
@@ -157,21 +191,23 @@ impl<P: Params> FisherEstimate<P> {
     /// [`MergeError::Checkpoint`] for two tensors of one name.
     pub fn to_checkpoint(&self) -> Result<Checkpoint, MergeError> {
         let mut saved = Checkpoint::new();
-        for ((name, shape), sum) in self.tensors().into_iter().zip(&self.sums) {
-            saved.insert_f64(name, &shape, sum)?;
+        for ((name, x), sum) in self.tensors().into_iter().zip(&self.sums) {
+            saved.insert_f64(name, x.shape(), sum)?;
         }
         let entries = [("n_examples", self.n_examples.to_string()), ("mode", self.mode.to_string()), ("model", self.fingerprint.clone())];
         saved.metadata = entries.map(|(key, value)| (key.into(), value)).into();
         Ok(saved)
     }
 
-    /// Goes on from a saved state of the same model and mode, with the same bits as if it had never been interrupted.
+    /// Goes on from a saved state of the same model and mode, with the same bits as if it had never been interrupted, for
+    /// the tensors that the state holds.
     ///
     /// # Errors
     /// [`MergeError::Fingerprint`] for another model's state, [`MergeError::Metadata`] for a bad entry or another mode,
-    /// [`MergeError::Checkpoint`] for a missing array or one of another shape.
+    /// [`MergeError::Checkpoint`] for an array of another shape.
     pub fn resume(model: &P, mode: FisherMode, saved: &Checkpoint) -> Result<Self, MergeError> {
-        let mut estimate = Self::new(model, mode)?;
+        let filter = NameFilter { include: saved.names().map(String::from).collect(), exclude: Vec::new() };
+        let mut estimate = Self::of_tensors(model, mode, filter)?;
         let entry = |key: &'static str| saved.metadata.get(key).cloned();
         let found = entry("model").unwrap_or_default();
         if found != estimate.fingerprint {
@@ -183,18 +219,18 @@ impl<P: Params> FisherEstimate<P> {
         let count = entry("n_examples").and_then(|text| text.parse().ok());
         let bad = MergeError::Metadata { key: "n_examples", found: entry("n_examples"), expected: "a number" };
         estimate.n_examples = count.ok_or(bad)?;
-        for (at, (name, shape)) in estimate.tensors().into_iter().enumerate() {
-            estimate.sums[at] = saved.get(&name)?.with_shape(&shape)?.to_f64()?;
-        }
+        let tensors = estimate.tensors();
+        let read = |(name, x): &(String, &Tensor<P::Elem>)| saved.get(name)?.with_shape(x.shape())?.to_f64();
+        estimate.sums = tensors.iter().map(read).collect::<Result<_, _>>()?;
         Ok(estimate)
     }
 
-    /// Names and shapes of the differentiable tensors.
-    fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+    /// The differentiable tensors that the filter accepts.
+    fn tensors(&self) -> Vec<(String, &Tensor<P::Elem>)> {
         let mut tensors = Vec::new();
         self.model.for_each(&mut gradus_autodiff::Path::default(), &mut |path, x| {
-            if !path.is_buffer() {
-                tensors.push((path.name().to_owned(), x.shape().to_vec()));
+            if !path.is_buffer() && self.filter.accepts(path.name()) {
+                tensors.push((path.name().to_owned(), x));
             }
         });
         tensors
@@ -269,11 +305,5 @@ impl Outputs {
     fn of_class(class: usize, weights: impl Iterator<Item = f64>) -> Self {
         let weights: Vec<f64> = weights.collect();
         Self { chosen: vec![class; weights.len()], weights }
-    }
-}
-
-fn add_squares<P: Params>(sums: &mut [Vec<f64>], squares: &P) {
-    for (sum, squares) in sums.iter_mut().zip(squares.leaves()) {
-        sum.iter_mut().zip(squares.as_slice()).for_each(|(sum, square)| *sum += square.to_f64());
     }
 }

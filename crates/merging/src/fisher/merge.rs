@@ -192,12 +192,7 @@ impl FisherMerge {
         if let (DeadCoordinate::Error, Some(&index)) = (self.dead, dead.first()) {
             return Err(MergeError::DeadCoordinate { tensor: array.name.into(), index });
         }
-        let mean = |j: usize, weight: &(dyn Fn(usize) -> f64 + Sync)| {
-            // Around one model's value: copies of one model give that model to the bit.
-            let first = theta[used[0]][j];
-            let sum: f64 = used.iter().map(|&i| weight(i)).sum();
-            first + used.iter().map(|&i| weight(i) * (theta[i][j] - first)).sum::<f64>() / sum
-        };
+        let mean = |j: usize, weight: &dyn Fn(usize) -> f64| arrays::weighted_mean(used.iter().map(|&i| (weight(i), theta[i][j])));
         let merged = arrays::coordinates(count, |j| match (total(j) == 0.0, self.dead) {
             (false, _) => mean(j, &|i| weights[i] * fisher[i][j]),
             (true, DeadCoordinate::Mean) => mean(j, &|i| lambdas[i]),

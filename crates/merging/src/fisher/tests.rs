@@ -3,7 +3,7 @@ use gradus_base::{Cancel, Silent, stream};
 use gradus_models::{Activation, LayerNorm, Linear, Mlp, init};
 
 use super::{DiagonalFisher, FisherEstimate, FisherMode, fisher_of_classifier};
-use crate::MergeError;
+use crate::{MergeError, NameFilter};
 
 type T64 = Tensor<f64>;
 
@@ -69,21 +69,21 @@ fn a_logistic_regression() {
 }
 
 /// One gradient for each example and class.
-fn by_definition(model: &Mlp<f64>, x: &T64) -> Vec<f64> {
+fn by_definition<P: Params<Elem = f64>>(model: &P, x: &T64, logits: impl Fn(&P, &T64) -> T64) -> Vec<f64> {
     let count = x.shape()[0];
     let mut sum = vec![0.0; model.count()];
     for b in 0..count {
         let x = x.narrow(0, b, 1);
-        let p = model.call(&x).softmax();
+        let p = logits(model, &x).softmax();
         for (y, p) in p.as_slice().iter().enumerate() {
-            let score = grad(|m: &Mlp<f64>| -m.call(&x).softmax_cross_entropy(&[y]).sum(), model);
+            let score = grad(|m: &P| -logits(m, &x).softmax_cross_entropy(&[y]).sum(), model);
             sum.iter_mut().zip(score.flatten().iter()).for_each(|(sum, s)| *sum += p * s * s / count as f64);
         }
     }
     sum
 }
 
-fn flat(fisher: &DiagonalFisher, model: &Mlp<f64>) -> Vec<f64> {
+fn flat<P: Params>(fisher: &DiagonalFisher, model: &P) -> Vec<f64> {
     model.named().into_iter().flat_map(|(name, _)| values(fisher, &name)).collect()
 }
 
@@ -93,7 +93,7 @@ fn the_definition_over_several_chunks() {
     let x = random(&[70, 3], 6);
     let fisher = estimate(&model, &x, Mlp::call, FisherMode::Exact);
     assert_eq!(fisher.n_examples, 70);
-    close(&flat(&fisher, &model), &by_definition(&model, &x), 1e-6);
+    close(&flat(&fisher, &model), &by_definition(&model, &x, Mlp::call), 1e-6);
 }
 
 #[test]
@@ -101,16 +101,56 @@ fn a_tied_weight_is_one_parameter() {
     // softmax(W (Wᵀ x)): the gradients of both uses are added before they are squared.
     let (w, x) = (random(&[3, 2], 7), random(&[5, 3], 8));
     let logits = |w: &T64, x: &T64| x.matmul(w).matmul(&w.t());
-    let mut expected = vec![0.0; 6];
-    for b in 0..5 {
-        let x = x.narrow(0, b, 1);
-        let p = logits(&w, &x).softmax();
-        for y in 0..3 {
-            let score = grad(|w: &T64| logits(w, &x).softmax_cross_entropy(&[y]).sum(), &w);
-            expected.iter_mut().zip(score.as_slice()).for_each(|(e, s)| *e += p.as_slice()[y] * s * s / 5.0);
-        }
-    }
+    let expected = by_definition(&w, &x, logits);
     close(&values(&estimate(&w, &x, logits, FisherMode::Exact), ""), &expected, 1e-6);
+}
+
+#[test]
+fn the_definition_for_other_layers() {
+    fn check<P: Params<Elem = f64>>(model: &P, x: &T64, logits: impl Fn(&P, &T64) -> T64) {
+        let found = flat(&estimate(model, x, &logits, FisherMode::Exact), model);
+        close(&found, &by_definition(model, x, &logits), 1e-6);
+        assert!(found.iter().any(|f| *f > 0.0));
+    }
+    let mut rng = stream(17, "merging-test", 0);
+    check(&Linear::new(4, 3, &mut rng), &random(&[5, 4], 18), Linear::call);
+    let norm = (LayerNorm::new(4), Linear::new(4, 3, &mut rng));
+    check(&norm, &random(&[5, 4], 19), |(norm, m): &(LayerNorm<f64>, Linear<f64>), x| m.call(&norm.call(x)));
+    // Three words for each example, out of six, by number.
+    let words = T64::from_vec(vec![0.0, 5.0, 2.0, 1.0, 1.0, 3.0], &[2, 3]).unwrap();
+    check(&random(&[6, 4], 20), &words, |table: &T64, x| {
+        let numbers: Vec<usize> = x.as_slice().iter().map(|&x| x as usize).collect();
+        table.index_select(0, &numbers).reshape(&[x.shape()[0], 3, 4]).mean_axis(1)
+    });
+}
+
+#[test]
+fn some_of_the_layers() {
+    let model = Mlp::new(&[3, 4, 3], Activation::Tanh, &mut stream(21, "merging-test", 0));
+    let x = random(&[10, 3], 22);
+    let whole = estimate(&model, &x, Mlp::call, FisherMode::Exact);
+    let filter = NameFilter { exclude: vec!["*0*".into()], ..NameFilter::default() };
+    let mut part = FisherEstimate::of_tensors(&model, FisherMode::Exact, filter.clone()).unwrap();
+    part.add(&x.narrow(0, 0, 5), &[], Mlp::call).unwrap();
+    let mut part = FisherEstimate::resume(&model, FisherMode::Exact, &part.to_checkpoint().unwrap()).unwrap();
+    part.add(&x.narrow(0, 5, 5), &[], Mlp::call).unwrap();
+    let part = part.finish().unwrap();
+    let names: Vec<&str> = part.arrays().names().collect();
+    let expected: Vec<&str> = whole.arrays().names().filter(|name| filter.accepts(name)).collect();
+    assert!(names == expected && names.len() == 2, "{names:?}");
+    names.iter().for_each(|name| close(&values(&part, name), &values(&whole, name), 1e-7));
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let model: Mlp<f32> = Mlp::new(&[32, 64, 5], Activation::Relu, &mut stream(23, "merging-test", 0));
+    let x = random(&[100, 32], 24).cast();
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let mode = FisherMode::Exact;
+        pool.install(|| fisher_of_classifier(&model, &x, None, Mlp::call, mode, &Cancel::new(), &mut Silent).unwrap())
+    };
+    assert_eq!(run(1), run(3));
 }
 
 #[test]
@@ -210,7 +250,7 @@ mod properties {
             let model = Mlp::new(&[2, 3, 3], Activation::Sigmoid, &mut stream(seed, "merging-test", 2));
             let x = random(&[rows, 2], seed);
             let found = flat(&estimate(&model, &x, Mlp::call, FisherMode::Exact), &model);
-            for (a, b) in found.iter().zip(by_definition(&model, &x)) {
+            for (a, b) in found.iter().zip(by_definition(&model, &x, Mlp::call)) {
                 prop_assert!((a - b).abs() < 1e-6 * (1.0 + b));
             }
         }
