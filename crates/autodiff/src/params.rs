@@ -173,6 +173,26 @@ pub trait Params: Clone {
     fn select(&self, mut keep: impl FnMut(&str) -> bool) -> Self {
         self.map(|name, x| if keep(name) { x.clone() } else { x.zeros_like() })
     }
+
+    /// Zeros except for the tensors whose name fits one of the patterns, in which each `*` stands for any characters
+    /// ([`gradus_base::matches`]).
+    ///
+    /// ```
+    /// use gradus_autodiff::{Params, Tensor};
+    ///
+    /// #[derive(Clone, Params)]
+    /// struct Layer {
+    ///     weight: Tensor,
+    ///     bias: Tensor,
+    /// }
+    ///
+    /// let layers = vec![Layer { weight: Tensor::ones(&[2, 2]), bias: Tensor::ones(&[2]) }; 3];
+    /// assert_eq!(layers.matching(&["*.weight"]).norm().item(), 12f32.sqrt());
+    /// assert_eq!(layers.matching(&["0.*", "2.bias"]).norm().item(), 8f32.sqrt());
+    /// ```
+    fn matching(&self, patterns: &[&str]) -> Self {
+        self.select(|name| patterns.iter().any(|pattern| gradus_base::matches(pattern, name)))
+    }
 }
 
 impl<T: Scalar> Params for Tensor<T> {

@@ -24,7 +24,8 @@ impl Shape {
         if sizes.len() > MAX_RANK {
             return Err(TensorError::Rank { rank: sizes.len() });
         }
-        let count = sizes.iter().try_fold(1usize, |n, &s| n.checked_mul(s));
+        // Empty axes do not hide the others: sizes before and after an axis are multiplied apart.
+        let count = sizes.iter().try_fold(1usize, |n, &s| n.checked_mul(s.max(1)));
         if count.is_none_or(|n| n > isize::MAX as usize / 8) {
             return Err(TensorError::TooLarge { sizes: sizes.to_vec() });
         }

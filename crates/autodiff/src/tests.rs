@@ -156,6 +156,72 @@ fn try_forms_return_the_shapes() {
 }
 
 #[test]
+fn try_forms_say_what_does_not_fit() {
+    use TensorError::{Argument, Axis, Count, Mismatch, Rank, TooLarge};
+    let (x, scalar, wide) = (T64::zeros(&[2, 3]), T64::scalar(1.0), T64::zeros(&[1; 8]));
+    macro_rules! fails {
+        ($($result:expr => $error:pat),* $(,)?) => {
+            $(assert!(matches!($result, Err($error)), "{} gave {:?}", stringify!($result), $result);)*
+        };
+    }
+    fails! {
+        x.try_reshape(&[4]) => Count { found: 6, .. },
+        x.try_reshape(&[usize::MAX, 2]) => TooLarge { .. },
+        x.try_unsqueeze(3) => Axis { axis: 3, .. },
+        x.try_unsqueeze(isize::MIN) => Axis { .. },
+        wide.try_unsqueeze(0) => Rank { rank: 9 },
+        x.try_permute(&[0, 0]) => Argument { operation: "permute", .. },
+        x.try_permute(&[0]) => Argument { .. },
+        T64::zeros(&[2]).try_t() => Axis { operation: "t", .. },
+        x.try_narrow(1, 2, 2) => Argument { .. },
+        x.try_narrow(1, usize::MAX, 2) => Argument { .. },
+        x.try_narrow(2, 0, 1) => Axis { .. },
+        x.try_pad(0, usize::MAX, 1) => TooLarge { .. },
+        x.try_pad(-3, 0, 1) => Axis { axis: -3, .. },
+        T64::try_concat(&[], 0) => Argument { .. },
+        T64::try_concat(&[x.clone(), T64::zeros(&[2])], 0) => Mismatch { .. },
+        T64::try_concat(&[x.clone(), T64::zeros(&[3, 3])], 1) => Mismatch { .. },
+        T64::try_stack(&[], 0) => Argument { operation: "stack", .. },
+        T64::try_stack(&[x.clone(), T64::zeros(&[3, 3])], 0) => Mismatch { operation: "stack", .. },
+        T64::try_stack(&[x.clone()], 3) => Axis { .. },
+        x.try_index_select(0, &[2]) => Argument { .. },
+        x.try_scatter_add(0, &[0], 4) => Argument { .. },
+        x.try_scatter_add(0, &[0, 4], 4) => Argument { .. },
+        x.try_gather(1, &[0, 0, 0], &[3, 1]) => Mismatch { .. },
+        x.try_gather(1, &[0], &[2, 1]) => Count { found: 1, .. },
+        x.try_gather(1, &[0, 3], &[2, 1]) => Argument { .. },
+        T64::try_one_hot(&[1, 3], 3) => Argument { operation: "one_hot", .. },
+        T64::try_one_hot(&[1, 3], usize::MAX) => TooLarge { .. },
+        x.try_linear(&T64::zeros(&[4, 2]), None) => Mismatch { .. },
+        x.try_linear(&T64::zeros(&[4, 3]), Some(&T64::zeros(&[3]))) => Mismatch { .. },
+        scalar.try_linear(&T64::zeros(&[4, 3]), None) => Mismatch { .. },
+        scalar.try_softmax_cross_entropy(&[0]) => Argument { .. },
+        x.try_softmax_cross_entropy(&[0]) => Argument { .. },
+        x.try_softmax_cross_entropy(&[0, 3]) => Argument { .. },
+        x.try_broadcast_to(&[2]) => Mismatch { .. },
+        x.try_broadcast_to(&[1; 9]) => Rank { rank: 9 },
+        x.try_sum_to(&[1, 2, 3]) => Mismatch { .. },
+        x.try_sum_to(&[2, 2]) => Mismatch { .. },
+        x.try_sum_axis(2) => Axis { operation: "sum_axis", .. },
+        x.try_sum_keep(-3) => Axis { .. },
+        x.try_mean_axis(2) => Axis { .. },
+        x.try_mean_keep(2) => Axis { .. },
+        x.try_max_axis(2) => Axis { .. },
+        x.try_softmax_axis(2) => Axis { .. },
+        x.try_log_softmax_axis(2) => Axis { .. },
+        scalar.try_softmax() => Axis { .. },
+        scalar.try_log_softmax() => Axis { .. },
+        scalar.try_logsumexp_keep() => Axis { .. },
+        scalar.try_layer_norm(1e-5) => Axis { .. },
+        x.try_gt(&T64::zeros(&[2])) => Mismatch { operation: "gt", .. },
+        x.try_maximum(&T64::zeros(&[2])) => Mismatch { operation: "maximum", .. },
+        x.try_minimum(&T64::zeros(&[2])) => Mismatch { .. },
+    }
+    let empty = Tensor::<f64>::from_vec(vec![], &[0, 1 << 40, 1 << 40]);
+    assert!(matches!(empty, Err(TooLarge { .. })), "sizes beside an empty axis are multiplied too");
+}
+
+#[test]
 fn a_tensor_prints_for_people() {
     let x = T64::from_vec(vec![1.0, 2.5, -3.0, 4.0], &[2, 2]).unwrap();
     assert_eq!(format!("{x}"), "[[1, 2.5],\n [-3, 4]]");

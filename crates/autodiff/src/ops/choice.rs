@@ -1,5 +1,6 @@
 //! Comparisons and choices element by element.
 
+use super::arithmetic::or_panic;
 use crate::kernels::{Buffer, pointwise};
 use crate::node::{Cx, Rule};
 use crate::{Scalar, Shape, Tensor, TensorError};
@@ -49,7 +50,7 @@ impl<T: Scalar> Tensor<T> {
     /// When the shapes do not fit; [`Tensor::try_where`] returns the error instead.
     #[track_caller]
     pub fn where_(&self, a: &Self, b: &Self) -> Self {
-        super::arithmetic::or_panic(self.try_where(a, b))
+        or_panic(self.try_where(a, b))
     }
 
     /// [`Tensor::where_`], or the shapes that do not fit.
@@ -63,69 +64,79 @@ impl<T: Scalar> Tensor<T> {
         Ok(choose(&self.detach().broadcast_to(&shape), &a.broadcast_to(&shape), &b.broadcast_to(&shape)))
     }
 
-    #[track_caller]
-    fn compare(&self, operation: &'static str, other: &Self, holds: impl Fn(T, T) -> bool + Sync) -> Self {
-        let shape = super::arithmetic::or_panic(common(operation, self, other));
+    fn compare(&self, operation: &'static str, other: &Self, holds: impl Fn(T, T) -> bool + Sync) -> Result<Self, TensorError> {
+        let shape = common(operation, self, other)?;
         let f = |a, b| if holds(a, b) { T::ONE } else { T::ZERO };
         let values = match (*self.shape_ref() == shape, *other.shape_ref() == shape) {
             (true, true) => pointwise::zip(self.as_slice(), other.as_slice(), f),
             (true, false) => pointwise::zip(self.as_slice(), &other.expanded(&shape), f),
             _ => pointwise::zip(&self.expanded(&shape), &other.expanded(&shape), f),
         };
-        Tensor::raw(values, shape)
+        Ok(Tensor::raw(values, shape))
     }
+}
 
-    /// 1 where `self > other`, else 0; broadcasts; a constant to every derivative.
-    #[track_caller]
-    pub fn gt(&self, other: &Self) -> Self {
-        self.compare("gt", other, |a, b| a > b)
-    }
+/// A comparison and its `try_` form.
+macro_rules! comparison {
+    ($name:ident, $try_name:ident, $sign:literal, $holds:expr) => {
+        impl<T: Scalar> Tensor<T> {
+            #[doc = concat!("1 where `self ", $sign, " other`, else 0; broadcasts; a constant to every derivative.")]
+            #[track_caller]
+            pub fn $name(&self, other: &Self) -> Self {
+                or_panic(self.$try_name(other))
+            }
 
-    /// 1 where `self >= other`, else 0; broadcasts; a constant to every derivative.
-    #[track_caller]
-    pub fn ge(&self, other: &Self) -> Self {
-        self.compare("ge", other, |a, b| a >= b)
-    }
+            #[doc = concat!("[`Tensor::", stringify!($name), "`], or the shapes that do not fit.\n\n# Errors\n[`TensorError::Mismatch`].")]
+            pub fn $try_name(&self, other: &Self) -> Result<Self, TensorError> {
+                self.compare(stringify!($name), other, $holds)
+            }
+        }
+    };
+}
 
-    /// 1 where `self < other`, else 0; broadcasts; a constant to every derivative.
-    #[track_caller]
-    pub fn lt(&self, other: &Self) -> Self {
-        self.compare("lt", other, |a, b| a < b)
-    }
+comparison!(gt, try_gt, ">", |a, b| a > b);
+comparison!(ge, try_ge, ">=", |a, b| a >= b);
+comparison!(lt, try_lt, "<", |a, b| a < b);
+comparison!(le, try_le, "<=", |a, b| a <= b);
+comparison!(equal, try_equal, "==", |a, b| a == b);
+comparison!(not_equal, try_not_equal, "!=", |a, b| a != b);
 
-    /// 1 where `self <= other`, else 0; broadcasts; a constant to every derivative.
-    #[track_caller]
-    pub fn le(&self, other: &Self) -> Self {
-        self.compare("le", other, |a, b| a <= b)
-    }
-
-    /// 1 where the elements are equal, else 0; broadcasts; a constant to every derivative.
-    #[track_caller]
-    pub fn equal(&self, other: &Self) -> Self {
-        self.compare("equal", other, |a, b| a == b)
-    }
-
-    /// 1 where the elements differ, else 0; broadcasts; a constant to every derivative.
-    #[track_caller]
-    pub fn not_equal(&self, other: &Self) -> Self {
-        self.compare("not_equal", other, |a, b| a != b)
-    }
-
+impl<T: Scalar> Tensor<T> {
     /// The greater of two elements; broadcasts. On ties this tensor's element takes the gradient; a NaN on either side
     /// gives NaN.
     #[track_caller]
     pub fn maximum(&self, other: &Self) -> Self {
-        let left = self.compare("maximum", other, |a, b| a >= b || a.partial_cmp(&a).is_none());
-        left.where_(self, other)
+        or_panic(self.try_maximum(other))
+    }
+
+    /// [`Tensor::maximum`], or the shapes that do not fit.
+    ///
+    /// # Errors
+    /// [`TensorError::Mismatch`].
+    #[track_caller]
+    pub fn try_maximum(&self, other: &Self) -> Result<Self, TensorError> {
+        self.compare("maximum", other, |a, b| a >= b || is_nan(a))?.try_where(self, other)
     }
 
     /// The lesser of two elements; broadcasts. On ties this tensor's element takes the gradient; a NaN on either side
     /// gives NaN.
     #[track_caller]
     pub fn minimum(&self, other: &Self) -> Self {
-        let left = self.compare("minimum", other, |a, b| a <= b || a.partial_cmp(&a).is_none());
-        left.where_(self, other)
+        or_panic(self.try_minimum(other))
     }
+
+    /// [`Tensor::minimum`], or the shapes that do not fit.
+    ///
+    /// # Errors
+    /// [`TensorError::Mismatch`].
+    #[track_caller]
+    pub fn try_minimum(&self, other: &Self) -> Result<Self, TensorError> {
+        self.compare("minimum", other, |a, b| a <= b || is_nan(a))?.try_where(self, other)
+    }
+}
+
+fn is_nan<T: Scalar>(x: T) -> bool {
+    x.partial_cmp(&x).is_none()
 }
 
 fn mismatch(operation: &'static str, left: &[usize], right: &[usize]) -> TensorError {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::arithmetic::or_panic;
 use crate::kernels::Buffer;
 use crate::node::{Cx, Rule};
-use crate::{Scalar, Shape, Tensor};
+use crate::{Scalar, Shape, Tensor, TensorError};
 
 struct IndexSelect {
     axis: usize,
@@ -91,15 +92,21 @@ fn stay_in_chunks(places: &[usize], values: usize, batch: usize) -> bool {
 }
 
 impl<T: Scalar> Tensor<T> {
-    /// The entries `indices` of an axis, in that order; repeats allowed. Panics for an index beyond the axis.
+    /// The entries `indices` of an axis, in that order; repeats allowed.
     #[track_caller]
     pub fn index_select(&self, axis: isize, indices: &[usize]) -> Self {
-        let axis = self.axis("index_select", axis);
-        let n = self.shape()[axis];
-        if let Some(bad) = indices.iter().find(|&&i| i >= n) {
-            panic!("index_select: index {bad} lies outside axis {axis} of shape {}", self.shape_ref());
-        }
-        self.select(axis, &indices.into())
+        or_panic(self.try_index_select(axis, indices))
+    }
+
+    /// [`Tensor::index_select`], or the index that lies outside.
+    ///
+    /// # Errors
+    /// [`TensorError::Axis`], [`TensorError::Argument`].
+    #[track_caller]
+    pub fn try_index_select(&self, axis: isize, indices: &[usize]) -> Result<Self, TensorError> {
+        let axis = self.try_axis("index_select", axis)?;
+        inside("index_select", indices, axis, self.shape()[axis], self.shape())?;
+        Ok(self.select(axis, &indices.into()))
     }
 
     #[track_caller]
@@ -121,14 +128,25 @@ impl<T: Scalar> Tensor<T> {
     /// The transpose of [`Tensor::index_select`].
     #[track_caller]
     pub fn scatter_add(&self, axis: isize, indices: &[usize], size: usize) -> Self {
-        let axis = self.axis("scatter_add", axis);
-        assert!(
-            indices.len() == self.shape()[axis] && indices.iter().all(|&i| i < size),
-            "scatter_add: {} indices below {size} are needed for axis {axis} of shape {}",
-            self.shape()[axis],
-            self.shape_ref()
-        );
-        self.scatter(axis, &indices.into(), size)
+        or_panic(self.try_scatter_add(axis, indices, size))
+    }
+
+    /// [`Tensor::scatter_add`], or what does not fit.
+    ///
+    /// # Errors
+    /// [`TensorError::Axis`], [`TensorError::TooLarge`], [`TensorError::Argument`] for another number of indices than
+    /// entries or an index that is not below `size`.
+    #[track_caller]
+    pub fn try_scatter_add(&self, axis: isize, indices: &[usize], size: usize) -> Result<Self, TensorError> {
+        let axis = self.try_axis("scatter_add", axis)?;
+        if indices.len() != self.shape()[axis] {
+            let what = format!("{} indices do not fit axis {axis}", indices.len());
+            return Err(TensorError::Argument { operation: "scatter_add", what, shape: self.shape().to_vec() });
+        }
+        let mut output = self.shape().to_vec();
+        output[axis] = size;
+        inside("scatter_add", indices, axis, size, &Shape::new(&output)?)?;
+        Ok(self.scatter(axis, &indices.into(), size))
     }
 
     #[track_caller]
@@ -153,28 +171,37 @@ impl<T: Scalar> Tensor<T> {
     /// `logits.gather(1, &labels, &[batch, 1])`.
     ///
     /// # Panics
-    /// For an impossible shape, another number of indices, or an index beyond the axis.
+    /// When something does not fit; [`Tensor::try_gather`] returns the error instead.
     #[track_caller]
     pub fn gather(&self, axis: isize, indices: &[usize], shape: &[usize]) -> Self {
-        let axis = self.axis("gather", axis);
+        or_panic(self.try_gather(axis, indices, shape))
+    }
+
+    /// [`Tensor::gather`], or what does not fit.
+    ///
+    /// # Errors
+    /// [`TensorError::Axis`], [`TensorError::Rank`], [`TensorError::TooLarge`], [`TensorError::Mismatch`] for a shape that
+    /// differs elsewhere, [`TensorError::Count`] for another number of indices, [`TensorError::Argument`] for an index
+    /// beyond the axis.
+    #[track_caller]
+    pub fn try_gather(&self, axis: isize, indices: &[usize], shape: &[usize]) -> Result<Self, TensorError> {
+        let axis = self.try_axis("gather", axis)?;
         let [_, n, inner] = self.around(axis);
-        let output = crate::tensor::checked(shape);
+        let output = Shape::new(shape)?;
         let mut like = *self.shape_ref();
         if output.len() == like.len() {
             like.set(axis, output[axis]);
         }
-        assert!(
-            like == output && output.count() == indices.len(),
-            "gather: {} indices of shape {output} do not fit axis {axis} of shape {}",
-            indices.len(),
-            self.shape_ref()
-        );
-        if let Some(bad) = indices.iter().find(|&&i| i >= n) {
-            panic!("gather: index {bad} lies outside axis {axis} of shape {}", self.shape_ref());
+        if like != output {
+            return Err(TensorError::Mismatch { operation: "gather", left: self.shape().to_vec(), right: output.to_vec() });
         }
+        if output.count() != indices.len() {
+            return Err(TensorError::Count { shape: output.to_vec(), found: indices.len() });
+        }
+        inside("gather", indices, axis, n, self.shape())?;
         let line = output[axis] * inner;
         let places: Arc<[usize]> = indices.iter().enumerate().map(|(at, &i)| (at / line * n + i) * inner + at % inner).collect();
-        self.take("gather", &places, output)
+        Ok(self.take("gather", &places, output))
     }
 
     /// The elements at the given row-major places, as a tensor of `shape`.
@@ -195,14 +222,34 @@ impl<T: Scalar> Tensor<T> {
         Tensor::raw(values, shape).record([self.node().cloned(), None, None], || Put { name, places: places.clone(), input, output: shape })
     }
 
-    /// The matrix `[n, classes]` with a one in row `i` at column `labels[i]`. Panics for a label beyond the classes.
+    /// The matrix `[n, classes]` with a one in row `i` at column `labels[i]`.
     #[track_caller]
     pub fn one_hot(labels: &[usize], classes: usize) -> Self {
-        let mut values = vec![T::ZERO; labels.len() * classes];
+        or_panic(Self::try_one_hot(labels, classes))
+    }
+
+    /// [`Tensor::one_hot`], or the label beyond the classes.
+    ///
+    /// # Errors
+    /// [`TensorError::Argument`], [`TensorError::TooLarge`].
+    pub fn try_one_hot(labels: &[usize], classes: usize) -> Result<Self, TensorError> {
+        let shape = Shape::new(&[labels.len(), classes])?;
+        below("one_hot", labels, classes, &shape)?;
+        let mut values = vec![T::ZERO; shape.count()];
         for (row, &label) in labels.iter().enumerate() {
-            assert!(label < classes, "one_hot: label {label} of row {row} is not below {classes}");
             values[row * classes + label] = T::ONE;
         }
-        Tensor::raw(values, crate::tensor::checked(&[labels.len(), classes]))
+        Ok(Tensor::raw(values, shape))
     }
+}
+
+fn inside(operation: &'static str, indices: &[usize], axis: usize, n: usize, shape: &[usize]) -> Result<(), TensorError> {
+    let Some(bad) = indices.iter().find(|&&i| i >= n) else { return Ok(()) };
+    Err(TensorError::Argument { operation, what: format!("index {bad} lies outside axis {axis}"), shape: shape.to_vec() })
+}
+
+/// Every label is below the number of classes.
+pub(super) fn below(operation: &'static str, labels: &[usize], classes: usize, shape: &[usize]) -> Result<(), TensorError> {
+    let Some((row, label)) = labels.iter().enumerate().find(|(_, label)| **label >= classes) else { return Ok(()) };
+    Err(TensorError::Argument { operation, what: format!("label {label} of row {row} is not below {classes}"), shape: shape.to_vec() })
 }

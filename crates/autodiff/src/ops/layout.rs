@@ -1,9 +1,10 @@
 //! Changes of shape and order; no arithmetic.
 
+use super::arithmetic::or_panic;
 use crate::kernels::strided;
 use crate::node::{Cx, NodeRef, Rule};
 use crate::shape::MAX_RANK;
-use crate::{Scalar, Shape, Tensor};
+use crate::{Scalar, Shape, Tensor, TensorError};
 
 struct Reshape {
     input: Shape,
@@ -115,57 +116,112 @@ impl<T: Scalar> Tensor<T> {
     /// The same elements in row-major order under another shape of equal count.
     #[track_caller]
     pub fn reshape(&self, shape: &[usize]) -> Self {
-        let shape = crate::tensor::checked(shape);
+        or_panic(self.try_reshape(shape))
+    }
+
+    /// [`Tensor::reshape`], or why the shape is not possible.
+    ///
+    /// # Errors
+    /// [`TensorError::Count`] for another number of elements, [`TensorError::Rank`], [`TensorError::TooLarge`].
+    #[track_caller]
+    pub fn try_reshape(&self, shape: &[usize]) -> Result<Self, TensorError> {
+        let shape = Shape::new(shape)?;
         let input = *self.shape_ref();
-        assert!(shape.count() == self.count(), "reshape: shape {input} has {} elements, shape {shape} has {}", self.count(), shape.count());
-        if shape == input {
-            return self.clone();
+        if shape.count() != self.count() {
+            return Err(TensorError::Count { shape: shape.to_vec(), found: self.count() });
         }
-        self.view(shape).record([self.node().cloned(), None, None], || Reshape { input })
+        if shape == input {
+            return Ok(self.clone());
+        }
+        Ok(self.view(shape).record([self.node().cloned(), None, None], || Reshape { input }))
     }
 
     /// A new axis of size 1 before position `axis`; `-1` appends it.
     #[track_caller]
     pub fn unsqueeze(&self, axis: isize) -> Self {
-        let rank = self.rank() as isize;
-        let at = if axis < 0 { axis + rank + 1 } else { axis };
-        assert!((0..=rank).contains(&at), "unsqueeze: axis {axis} does not exist for shape {}", self.shape_ref());
-        let mut shape = self.shape().to_vec();
-        shape.insert(at as usize, 1);
-        self.reshape(&shape)
+        or_panic(self.try_unsqueeze(axis))
     }
 
-    /// Axis `i` of the result is axis `axes[i]` of this tensor. Panics unless `axes` is a permutation.
+    /// [`Tensor::unsqueeze`], or why there is no such place.
+    ///
+    /// # Errors
+    /// [`TensorError::Axis`]; [`TensorError::Rank`] for a ninth axis.
+    #[track_caller]
+    pub fn try_unsqueeze(&self, axis: isize) -> Result<Self, TensorError> {
+        let rank = self.rank() as isize;
+        let at = if axis < 0 { axis.saturating_add(rank + 1) } else { axis };
+        if !(0..=rank).contains(&at) {
+            return Err(TensorError::Axis { operation: "unsqueeze", axis, shape: self.shape().to_vec() });
+        }
+        let mut shape = self.shape().to_vec();
+        shape.insert(at as usize, 1);
+        self.try_reshape(&shape)
+    }
+
+    /// Axis `i` of the result is axis `axes[i]` of this tensor.
     #[track_caller]
     pub fn permute(&self, axes: &[usize]) -> Self {
+        or_panic(self.try_permute(axes))
+    }
+
+    /// [`Tensor::permute`], or that `axes` is not a permutation.
+    ///
+    /// # Errors
+    /// [`TensorError::Argument`].
+    #[track_caller]
+    pub fn try_permute(&self, axes: &[usize]) -> Result<Self, TensorError> {
         let mut seen = [false; MAX_RANK];
         let valid = axes.len() == self.rank() && axes.iter().all(|&a| a < self.rank() && !std::mem::replace(&mut seen[a], true));
-        assert!(valid, "permute: {axes:?} is not a permutation of the axes of shape {}", self.shape_ref());
+        if !valid {
+            let what = format!("{axes:?} is not a permutation of the axes");
+            return Err(TensorError::Argument { operation: "permute", what, shape: self.shape().to_vec() });
+        }
         let own = self.shape_ref().strides_for(self.shape_ref());
         let mut strides = [0; MAX_RANK];
         axes.iter().enumerate().for_each(|(to, &from)| strides[to] = own[from]);
         let sizes: Vec<usize> = axes.iter().map(|&a| self.shape()[a]).collect();
-        let shape = crate::tensor::checked(&sizes);
+        let shape = Shape::new(&sizes)?;
         let leading = sizes.first().copied().unwrap_or(1);
         let y = Tensor::raw(strided::gather(self.as_slice(), &shape, &strides), shape);
-        y.record([self.node().cloned(), None, None], || Permute { axes: axes.to_vec(), leading })
+        Ok(y.record([self.node().cloned(), None, None], || Permute { axes: axes.to_vec(), leading }))
     }
 
     /// The last two axes exchanged.
     #[track_caller]
     pub fn t(&self) -> Self {
-        assert!(self.rank() >= 2, "t: shape {} has fewer than two axes", self.shape_ref());
+        or_panic(self.try_t())
+    }
+
+    /// [`Tensor::t`], or that there are fewer than two axes.
+    ///
+    /// # Errors
+    /// [`TensorError::Axis`].
+    #[track_caller]
+    pub fn try_t(&self) -> Result<Self, TensorError> {
+        let second = self.try_axis("t", -2)?;
         let mut axes: Vec<usize> = (0..self.rank()).collect();
-        axes.swap(self.rank() - 1, self.rank() - 2);
-        self.permute(&axes)
+        axes.swap(second, second + 1);
+        self.try_permute(&axes)
     }
 
     /// The slice `start .. start + length` of an axis.
     #[track_caller]
     pub fn narrow(&self, axis: isize, start: usize, length: usize) -> Self {
-        let axis = self.axis("narrow", axis);
+        or_panic(self.try_narrow(axis, start, length))
+    }
+
+    /// [`Tensor::narrow`], or what lies outside.
+    ///
+    /// # Errors
+    /// [`TensorError::Axis`], [`TensorError::Argument`].
+    #[track_caller]
+    pub fn try_narrow(&self, axis: isize, start: usize, length: usize) -> Result<Self, TensorError> {
+        let axis = self.try_axis("narrow", axis)?;
         let [outer, n, inner] = self.around(axis);
-        assert!(start + length <= n, "narrow: {start}..{} lies outside axis {axis} of shape {}", start + length, self.shape_ref());
+        if start.checked_add(length).is_none_or(|end| end > n) {
+            let what = format!("{length} entries from {start} on lie outside axis {axis}");
+            return Err(TensorError::Argument { operation: "narrow", what, shape: self.shape().to_vec() });
+        }
         let mut shape = *self.shape_ref();
         let input = shape;
         shape.set(axis, length);
@@ -173,43 +229,64 @@ impl<T: Scalar> Tensor<T> {
         for o in 0..outer {
             values.extend_from_slice(&self.as_slice()[(o * n + start) * inner..(o * n + start + length) * inner]);
         }
-        Tensor::raw(values, shape).record([self.node().cloned(), None, None], || Narrow { axis, start, input })
+        Ok(Tensor::raw(values, shape).record([self.node().cloned(), None, None], || Narrow { axis, start, input }))
     }
 
     /// The axis continued with `before` zeros in front and `after` behind.
     #[track_caller]
     pub fn pad(&self, axis: isize, before: usize, after: usize) -> Self {
-        let axis = self.axis("pad", axis);
+        or_panic(self.try_pad(axis, before, after))
+    }
+
+    /// [`Tensor::pad`], or what does not fit.
+    ///
+    /// # Errors
+    /// [`TensorError::Axis`], [`TensorError::TooLarge`].
+    #[track_caller]
+    pub fn try_pad(&self, axis: isize, before: usize, after: usize) -> Result<Self, TensorError> {
+        let axis = self.try_axis("pad", axis)?;
         let [outer, n, inner] = self.around(axis);
         let input = *self.shape_ref();
         let mut sizes = self.shape().to_vec();
-        sizes[axis] = n + before + after;
-        let shape = crate::tensor::checked(&sizes);
+        sizes[axis] = n.saturating_add(before).saturating_add(after);
+        let shape = Shape::new(&sizes)?;
         let mut values = vec![T::ZERO; shape.count()];
         for o in 0..outer {
             let to = (o * sizes[axis] + before) * inner;
             values[to..to + n * inner].copy_from_slice(&self.as_slice()[o * n * inner..(o + 1) * n * inner]);
         }
-        Tensor::raw(values, shape).record([self.node().cloned(), None, None], || Pad { axis, before, input })
+        Ok(Tensor::raw(values, shape).record([self.node().cloned(), None, None], || Pad { axis, before, input }))
     }
 
-    /// The tensors one behind the other along an axis. Panics for none, or for shapes that differ elsewhere.
+    /// The tensors, whose shapes agree elsewhere, one behind the other along an axis.
     #[track_caller]
     pub fn concat(parts: &[Self], axis: isize) -> Self {
-        assert!(!parts.is_empty(), "concat: no tensors were given");
-        let axis = parts[0].axis("concat", axis);
-        let mut shape = *parts[0].shape_ref();
+        or_panic(Self::try_concat(parts, axis))
+    }
+
+    /// [`Tensor::concat`], or what does not fit.
+    ///
+    /// # Errors
+    /// [`TensorError::Argument`] for no tensors, [`TensorError::Axis`], [`TensorError::Mismatch`].
+    #[track_caller]
+    pub fn try_concat(parts: &[Self], axis: isize) -> Result<Self, TensorError> {
+        let first = some("concat", parts)?;
+        let axis = first.try_axis("concat", axis)?;
+        let mut shape = *first.shape_ref();
         for part in parts {
             let mut like = *part.shape_ref();
             let fits = like.len() == shape.len() && {
                 like.set(axis, shape[axis]);
                 like == shape
             };
-            assert!(fits, "concat: shapes {} and {} differ elsewhere than along axis {axis}", parts[0].shape_ref(), part.shape_ref());
+            if !fits {
+                return Err(TensorError::Mismatch { operation: "concat", left: shape.to_vec(), right: part.shape().to_vec() });
+            }
         }
         let sizes: Vec<usize> = parts.iter().map(|p| p.shape()[axis]).collect();
         let outer: usize = shape[..axis].iter().product();
         shape.set(axis, sizes.iter().sum());
+        let shape = Shape::new(&shape)?;
         let mut values = Vec::with_capacity(shape.count());
         for o in 0..outer {
             for part in parts {
@@ -218,15 +295,31 @@ impl<T: Scalar> Tensor<T> {
             }
         }
         let parents: Vec<Option<NodeRef<T>>> = parts.iter().map(|p| p.node().cloned()).collect();
-        Tensor::raw(values, shape).record_many(parents, || Concat { axis, sizes, leading: outer })
+        Ok(Tensor::raw(values, shape).record_many(parents, || Concat { axis, sizes, leading: outer }))
     }
 
     /// The tensors, of equal shape, along a new axis.
     #[track_caller]
     pub fn stack(parts: &[Self], axis: isize) -> Self {
-        let parts: Vec<Self> = parts.iter().map(|p| p.unsqueeze(axis)).collect();
-        assert!(!parts.is_empty(), "stack: no tensors were given");
-        let at = if axis < 0 { axis + parts[0].rank() as isize } else { axis };
-        Self::concat(&parts, at)
+        or_panic(Self::try_stack(parts, axis))
     }
+
+    /// [`Tensor::stack`], or what does not fit.
+    ///
+    /// # Errors
+    /// [`TensorError::Argument`] for no tensors, [`TensorError::Axis`], [`TensorError::Mismatch`].
+    #[track_caller]
+    pub fn try_stack(parts: &[Self], axis: isize) -> Result<Self, TensorError> {
+        let first = some("stack", parts)?;
+        if let Some(other) = parts.iter().find(|p| p.shape() != first.shape()) {
+            return Err(TensorError::Mismatch { operation: "stack", left: first.shape().to_vec(), right: other.shape().to_vec() });
+        }
+        let parts = parts.iter().map(|p| p.try_unsqueeze(axis)).collect::<Result<Vec<Self>, _>>()?;
+        Self::try_concat(&parts, axis)
+    }
+}
+
+fn some<'a, T: Scalar>(operation: &'static str, parts: &'a [Tensor<T>]) -> Result<&'a Tensor<T>, TensorError> {
+    let none = || TensorError::Argument { operation, what: "no tensors were given".to_owned(), shape: Vec::new() };
+    parts.first().ok_or_else(none)
 }

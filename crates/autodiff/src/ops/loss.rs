@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::kernels::rows;
 use crate::node::{Cx, Rule};
-use crate::{Scalar, Tensor};
+use crate::{Scalar, Shape, Tensor, TensorError};
 
 struct CrossEntropy<T: Scalar> {
     logits: Tensor<T>,
@@ -44,25 +44,35 @@ impl<T: Scalar> Tensor<T> {
     /// ```
     ///
     /// # Panics
-    /// For another number of labels than rows, and for a label beyond the classes.
+    /// When something does not fit; [`Tensor::try_softmax_cross_entropy`] returns the error instead.
     #[track_caller]
     pub fn softmax_cross_entropy(&self, labels: &[usize]) -> Self {
-        assert!(
-            self.rank() == 2 && self.shape()[0] == labels.len(),
-            "softmax_cross_entropy: logits of shape {} do not fit {} labels",
-            self.shape_ref(),
-            labels.len()
-        );
-        let classes = self.shape()[1];
-        if let Some((row, label)) = labels.iter().enumerate().find(|(_, label)| **label >= classes) {
-            panic!("softmax_cross_entropy: label {label} of row {row} is not below {classes}");
+        super::arithmetic::or_panic(self.try_softmax_cross_entropy(labels))
+    }
+
+    /// [`Tensor::softmax_cross_entropy`], or what does not fit.
+    ///
+    /// # Errors
+    /// [`TensorError::Argument`] for logits that are no matrix, another number of labels than rows, and a label beyond the
+    /// classes.
+    #[track_caller]
+    pub fn try_softmax_cross_entropy(&self, labels: &[usize]) -> Result<Self, TensorError> {
+        let operation = "softmax_cross_entropy";
+        let &[rows, classes] = self.shape() else {
+            let what = "logits need the axes [batch, classes]".to_owned();
+            return Err(TensorError::Argument { operation, what, shape: self.shape().to_vec() });
+        };
+        if rows != labels.len() {
+            let what = format!("{} labels do not fit the logits", labels.len());
+            return Err(TensorError::Argument { operation, what, shape: self.shape().to_vec() });
         }
+        super::index::below(operation, labels, classes, self.shape())?;
         let (losses, probabilities) = rows::cross_entropy(self.as_slice(), labels, classes);
-        let y = Tensor::raw(losses, crate::tensor::checked(&[labels.len()]));
-        y.record([self.node().cloned(), None, None], || CrossEntropy {
+        let y = Tensor::raw(losses, Shape::new(&[rows])?);
+        Ok(y.record([self.node().cloned(), None, None], || CrossEntropy {
             logits: self.clone(),
             probabilities: Tensor::raw(probabilities, *self.shape_ref()),
             labels: labels.into(),
-        })
+        }))
     }
 }

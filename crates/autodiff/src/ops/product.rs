@@ -196,14 +196,32 @@ impl<T: Scalar> Tensor<T> {
     }
 
     /// `x Wᵀ + b` over the last axis: `x` is `[.., input]`, `weight` `[output, input]`, `bias` `[output]`.
+    ///
+    /// # Panics
+    /// When the shapes do not fit; [`Tensor::try_linear`] returns the error instead.
     #[track_caller]
     pub fn linear(&self, weight: &Self, bias: Option<&Self>) -> Self {
+        super::arithmetic::or_panic(self.try_linear(weight, bias))
+    }
+
+    /// [`Tensor::linear`], or the two shapes that do not fit.
+    ///
+    /// # Errors
+    /// [`TensorError::Mismatch`].
+    #[track_caller]
+    pub fn try_linear(&self, weight: &Self, bias: Option<&Self>) -> Result<Self, TensorError> {
         let (x, w) = (self.shape(), weight.shape());
-        let fits = !x.is_empty() && w.len() == 2 && x[x.len() - 1] == w[1];
-        assert!(fits, "linear: shapes {} and {} do not fit", self.shape_ref(), weight.shape_ref());
+        let mismatch =
+            |other: &Self| TensorError::Mismatch { operation: "linear", left: self.shape().to_vec(), right: other.shape().to_vec() };
+        if x.is_empty() || w.len() != 2 || x[x.len() - 1] != w[1] {
+            return Err(mismatch(weight));
+        }
+        if let Some(bias) = bias.filter(|bias| bias.shape() != [w[0]]) {
+            return Err(mismatch(bias));
+        }
         let lead = &x[..x.len() - 1];
         let y = self.reshape(&[lead.iter().product(), w[1]]).product(weight, false, true);
         let y = if let Some(bias) = bias { y + bias } else { y };
-        y.reshape(&[lead, &w[..1]].concat())
+        y.try_reshape(&[lead, &w[..1]].concat())
     }
 }

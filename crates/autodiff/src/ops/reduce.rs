@@ -1,8 +1,9 @@
 //! Reductions over axes, and what is made of them: mean, layer norm.
 
+use super::arithmetic::or_panic;
 use crate::kernels::{pointwise, reduce};
 use crate::node::{Cx, Rule};
-use crate::{Scalar, Shape, Tensor};
+use crate::{Scalar, Shape, Tensor, TensorError};
 
 /// The sum over axis 1 of `[outer, n, inner]`.
 struct SumMiddle {
@@ -52,13 +53,28 @@ impl<T: Scalar> Rule<T> for Broadcast {
 }
 
 impl<T: Scalar> Tensor<T> {
-    /// The axis that `axis` means, negative ones counted from the end. Panics when it does not exist.
-    #[track_caller]
-    pub(crate) fn axis(&self, operation: &'static str, axis: isize) -> usize {
+    /// The axis that `axis` means, negative ones counted from the end.
+    pub(crate) fn try_axis(&self, operation: &'static str, axis: isize) -> Result<usize, TensorError> {
         let rank = self.rank() as isize;
-        let found = if axis < 0 { axis + rank } else { axis };
-        assert!((0..rank).contains(&found), "{operation}: axis {axis} does not exist in a tensor of shape {}", self.shape_ref());
-        found as usize
+        let found = if axis < 0 { axis.saturating_add(rank) } else { axis };
+        if (0..rank).contains(&found) {
+            Ok(found as usize)
+        } else {
+            Err(TensorError::Axis { operation, axis, shape: self.shape().to_vec() })
+        }
+    }
+
+    /// This tensor's shape with another size of one axis.
+    fn resized(&self, axis: usize, size: usize) -> Shape {
+        let mut shape = *self.shape_ref();
+        shape.set(axis, size);
+        shape
+    }
+
+    /// This tensor's shape without one axis.
+    fn without(&self, axis: usize) -> Result<Shape, TensorError> {
+        let shape = self.shape();
+        Shape::new(&[&shape[..axis], &shape[axis + 1..]].concat())
     }
 
     /// Sizes before, of and after an axis.
@@ -83,19 +99,33 @@ impl<T: Scalar> Tensor<T> {
     /// The sum over one axis, which disappears. Negative axes count from the end.
     #[track_caller]
     pub fn sum_axis(&self, axis: isize) -> Self {
-        let axis = self.axis("sum_axis", axis);
-        let mut shape = self.shape().to_vec();
-        shape.remove(axis);
-        self.sum_middle(self.around(axis), crate::tensor::checked(&shape))
+        or_panic(self.try_sum_axis(axis))
+    }
+
+    /// [`Tensor::sum_axis`], or that there is no such axis.
+    ///
+    /// # Errors
+    /// [`TensorError::Axis`].
+    #[track_caller]
+    pub fn try_sum_axis(&self, axis: isize) -> Result<Self, TensorError> {
+        let axis = self.try_axis("sum_axis", axis)?;
+        Ok(self.sum_middle(self.around(axis), self.without(axis)?))
     }
 
     /// The sum over one axis, which stays with size 1.
     #[track_caller]
     pub fn sum_keep(&self, axis: isize) -> Self {
-        let axis = self.axis("sum_keep", axis);
-        let mut shape = self.shape().to_vec();
-        shape[axis] = 1;
-        self.sum_middle(self.around(axis), crate::tensor::checked(&shape))
+        or_panic(self.try_sum_keep(axis))
+    }
+
+    /// [`Tensor::sum_keep`], or that there is no such axis.
+    ///
+    /// # Errors
+    /// [`TensorError::Axis`].
+    #[track_caller]
+    pub fn try_sum_keep(&self, axis: isize) -> Result<Self, TensorError> {
+        let axis = self.try_axis("sum_keep", axis)?;
+        Ok(self.sum_middle(self.around(axis), self.resized(axis, 1)))
     }
 
     /// The mean of all elements; NaN for none.
@@ -104,59 +134,105 @@ impl<T: Scalar> Tensor<T> {
         self.sum() * T::from_f64(1.0 / self.count() as f64)
     }
 
-    /// The mean over one axis, which disappears.
+    /// The mean over one axis, which disappears; NaN for none.
     #[track_caller]
     pub fn mean_axis(&self, axis: isize) -> Self {
-        let n = self.shape()[self.axis("mean_axis", axis)];
-        self.sum_axis(axis) * T::from_f64(1.0 / n as f64)
+        or_panic(self.try_mean_axis(axis))
     }
 
-    /// The mean over one axis, which stays with size 1.
+    /// [`Tensor::mean_axis`], or that there is no such axis.
+    ///
+    /// # Errors
+    /// [`TensorError::Axis`].
+    #[track_caller]
+    pub fn try_mean_axis(&self, axis: isize) -> Result<Self, TensorError> {
+        let n = self.shape()[self.try_axis("mean_axis", axis)?];
+        Ok(self.try_sum_axis(axis)? * T::from_f64(1.0 / n as f64))
+    }
+
+    /// The mean over one axis, which stays with size 1; NaN for none.
     #[track_caller]
     pub fn mean_keep(&self, axis: isize) -> Self {
-        let n = self.shape()[self.axis("mean_keep", axis)];
-        self.sum_keep(axis) * T::from_f64(1.0 / n as f64)
+        or_panic(self.try_mean_keep(axis))
+    }
+
+    /// [`Tensor::mean_keep`], or that there is no such axis.
+    ///
+    /// # Errors
+    /// [`TensorError::Axis`].
+    #[track_caller]
+    pub fn try_mean_keep(&self, axis: isize) -> Result<Self, TensorError> {
+        let n = self.shape()[self.try_axis("mean_keep", axis)?];
+        Ok(self.try_sum_keep(axis)? * T::from_f64(1.0 / n as f64))
     }
 
     /// The greatest element along an axis, which disappears; minus infinity for none, NaN if there is one.
     /// Elements that tie for the maximum share its gradient equally.
     #[track_caller]
     pub fn max_axis(&self, axis: isize) -> Self {
-        let axis = self.axis("max_axis", axis);
+        or_panic(self.try_max_axis(axis))
+    }
+
+    /// [`Tensor::max_axis`], or that there is no such axis.
+    ///
+    /// # Errors
+    /// [`TensorError::Axis`].
+    #[track_caller]
+    pub fn try_max_axis(&self, axis: isize) -> Result<Self, TensorError> {
+        let axis = self.try_axis("max_axis", axis)?;
         let [outer, n, inner] = self.around(axis);
-        let top = Tensor::raw(reduce::max_middle(self.as_slice(), outer, n, inner), crate::tensor::checked(&[outer, 1, inner]));
-        let x = self.reshape(&[outer, n, inner]);
-        let wide = top.expanded(x.shape_ref());
-        let ties = Tensor::raw(pointwise::zip(x.as_slice(), &wide, |a, b| if a == b { T::ONE } else { T::ZERO }), *x.shape_ref());
-        let share = &ties / &ties.sum_keep(1);
-        let mut shape = self.shape().to_vec();
-        shape.remove(axis);
-        let y = if self.is_tracked() { (&x - &x.detach()).sum_weighted(&share) + top.reshape(&[outer, inner]) } else { top };
-        y.reshape(&shape)
+        let shape = self.without(axis)?;
+        let top = Tensor::raw(reduce::max_middle(self.as_slice(), outer, n, inner), shape);
+        if !self.is_tracked() {
+            return Ok(top);
+        }
+        let wide = top.try_unsqueeze(axis as isize)?.expanded(self.shape_ref());
+        let ties = Tensor::raw(pointwise::zip(self.as_slice(), &wide, |a, b| if a == b { T::ONE } else { T::ZERO }), *self.shape_ref());
+        let share = &ties / &ties.try_sum_keep(axis as isize)?;
+        Ok(((self - &self.detach()) * share).try_sum_axis(axis as isize)? + top)
     }
 
-    fn sum_weighted(&self, share: &Self) -> Self {
-        (self * share).sum_axis(1)
-    }
-
-    /// The tensor repeated to `shape` by NumPy's rules. Panics when it does not fit.
+    /// The tensor repeated to `shape` by NumPy's rules.
     #[track_caller]
     pub fn broadcast_to(&self, shape: &[usize]) -> Self {
-        let output = crate::tensor::checked(shape);
+        or_panic(self.try_broadcast_to(shape))
+    }
+
+    /// [`Tensor::broadcast_to`], or the shapes that do not fit.
+    ///
+    /// # Errors
+    /// [`TensorError::Mismatch`], [`TensorError::Rank`], [`TensorError::TooLarge`].
+    #[track_caller]
+    pub fn try_broadcast_to(&self, shape: &[usize]) -> Result<Self, TensorError> {
+        let output = Shape::new(shape)?;
         let input = *self.shape_ref();
-        assert!(input.broadcast(&output) == Some(output), "broadcast_to: shapes {input} and {output} do not fit");
+        if input.broadcast(&output) != Some(output) {
+            return Err(TensorError::Mismatch { operation: "broadcast_to", left: input.to_vec(), right: output.to_vec() });
+        }
         if input == output {
-            return self.clone();
+            return Ok(self.clone());
         }
         let y = Tensor::raw(self.expanded(&output), output);
-        y.record([self.node().cloned(), None, None], || Broadcast { input, output })
+        Ok(y.record([self.node().cloned(), None, None], || Broadcast { input, output }))
     }
 
     /// The transpose of broadcasting: sums over the axes along which `shape` was repeated to this tensor's shape.
     #[track_caller]
     pub fn sum_to(&self, shape: &[usize]) -> Self {
+        or_panic(self.try_sum_to(shape))
+    }
+
+    /// [`Tensor::sum_to`], or that `shape` cannot be broadcast to this tensor's shape.
+    ///
+    /// # Errors
+    /// [`TensorError::Mismatch`], [`TensorError::Rank`], [`TensorError::TooLarge`].
+    #[track_caller]
+    pub fn try_sum_to(&self, shape: &[usize]) -> Result<Self, TensorError> {
         if self.shape() == shape {
-            return self.clone();
+            return Ok(self.clone());
+        }
+        if Shape::new(shape)?.broadcast(self.shape_ref()) != Some(*self.shape_ref()) {
+            return Err(TensorError::Mismatch { operation: "sum_to", left: self.shape().to_vec(), right: shape.to_vec() });
         }
         let lead = self.rank() - shape.len();
         let mut out = self.clone();
@@ -167,17 +243,27 @@ impl<T: Scalar> Tensor<T> {
         }
         for (axis, &size) in shape.iter().enumerate() {
             if size == 1 && out.shape()[axis] != 1 {
-                out = out.sum_keep(axis as isize);
+                out = out.try_sum_keep(axis as isize)?;
             }
         }
-        out
+        Ok(out)
     }
 
     /// Layer normalisation of the last axis (Ba, Kiros, Hinton 2016) without scale and shift; `epsilon` is added to the variance.
     #[track_caller]
     pub fn layer_norm(&self, epsilon: T) -> Self {
+        or_panic(self.try_layer_norm(epsilon))
+    }
+
+    /// [`Tensor::layer_norm`], or that a scalar has no last axis.
+    ///
+    /// # Errors
+    /// [`TensorError::Axis`].
+    #[track_caller]
+    pub fn try_layer_norm(&self, epsilon: T) -> Result<Self, TensorError> {
+        self.try_axis("layer_norm", -1)?;
         let centred = self - &self.mean_keep(-1);
         let variance = centred.square().mean_keep(-1);
-        &centred / &(variance + epsilon).sqrt()
+        Ok(&centred / &(variance + epsilon).sqrt())
     }
 }

@@ -1,8 +1,9 @@
 //! The softmax family.
 
+use super::arithmetic::or_panic;
 use crate::kernels::rows;
 use crate::node::{Cx, Rule};
-use crate::{Scalar, Tensor};
+use crate::{Scalar, Tensor, TensorError};
 
 /// The softmax of the last axis, saved as `y`.
 struct Softmax<T: Scalar> {
@@ -61,50 +62,93 @@ impl<T: Scalar> Tensor<T> {
     /// `log Σ exp` along the last axis, which stays with size 1.
     #[track_caller]
     pub fn logsumexp_keep(&self) -> Self {
-        let axis = self.axis("logsumexp_keep", -1);
-        let mut kept = self.shape().to_vec();
-        kept[axis] = 1;
-        let top = self.detach().max_axis(-1).reshape(&kept);
-        (self - &top).exp().sum_keep(-1).ln() + top
+        or_panic(self.try_logsumexp_keep())
+    }
+
+    /// [`Tensor::logsumexp_keep`], or that a scalar has no last axis.
+    ///
+    /// # Errors
+    /// [`TensorError::Axis`].
+    #[track_caller]
+    pub fn try_logsumexp_keep(&self) -> Result<Self, TensorError> {
+        self.try_axis("logsumexp_keep", -1)?;
+        let top = self.detach().max_axis(-1).unsqueeze(-1);
+        Ok((self - &top).exp().sum_keep(-1).ln() + top)
     }
 
     /// The logarithm of the softmax along the last axis.
     #[track_caller]
     pub fn log_softmax(&self) -> Self {
-        self.axis("log_softmax", -1);
+        or_panic(self.try_log_softmax())
+    }
+
+    /// [`Tensor::log_softmax`], or that a scalar has no last axis.
+    ///
+    /// # Errors
+    /// [`TensorError::Axis`].
+    #[track_caller]
+    pub fn try_log_softmax(&self) -> Result<Self, TensorError> {
+        self.try_axis("log_softmax", -1)?;
         let y = Tensor::raw(rows::log_softmax(self.as_slice(), last(self)), *self.shape_ref());
         let saved = y.detach();
-        y.record([self.node().cloned(), None, None], || LogSoftmax { y: saved })
+        Ok(y.record([self.node().cloned(), None, None], || LogSoftmax { y: saved }))
     }
 
     /// The softmax along the last axis.
     #[track_caller]
     pub fn softmax(&self) -> Self {
-        self.axis("softmax", -1);
+        or_panic(self.try_softmax())
+    }
+
+    /// [`Tensor::softmax`], or that a scalar has no last axis.
+    ///
+    /// # Errors
+    /// [`TensorError::Axis`].
+    #[track_caller]
+    pub fn try_softmax(&self) -> Result<Self, TensorError> {
+        self.try_axis("softmax", -1)?;
         let y = Tensor::raw(rows::softmax(self.as_slice(), last(self)), *self.shape_ref());
         let saved = y.detach();
-        y.record([self.node().cloned(), None, None], || Softmax { y: saved })
+        Ok(y.record([self.node().cloned(), None, None], || Softmax { y: saved }))
     }
 
     /// The softmax along any axis.
     #[track_caller]
     pub fn softmax_axis(&self, axis: isize) -> Self {
-        let axis = self.axis("softmax_axis", axis);
-        self.along_last(axis, Self::softmax)
+        or_panic(self.try_softmax_axis(axis))
+    }
+
+    /// [`Tensor::softmax_axis`], or that there is no such axis.
+    ///
+    /// # Errors
+    /// [`TensorError::Axis`].
+    #[track_caller]
+    pub fn try_softmax_axis(&self, axis: isize) -> Result<Self, TensorError> {
+        let axis = self.try_axis("softmax_axis", axis)?;
+        self.along_last(axis, Self::try_softmax)
     }
 
     /// The logarithm of the softmax along any axis.
     #[track_caller]
     pub fn log_softmax_axis(&self, axis: isize) -> Self {
-        let axis = self.axis("log_softmax_axis", axis);
-        self.along_last(axis, Self::log_softmax)
+        or_panic(self.try_log_softmax_axis(axis))
+    }
+
+    /// [`Tensor::log_softmax_axis`], or that there is no such axis.
+    ///
+    /// # Errors
+    /// [`TensorError::Axis`].
+    #[track_caller]
+    pub fn try_log_softmax_axis(&self, axis: isize) -> Result<Self, TensorError> {
+        let axis = self.try_axis("log_softmax_axis", axis)?;
+        self.along_last(axis, Self::try_log_softmax)
     }
 
     /// `f` with `axis` brought to the last place and back.
     #[track_caller]
-    fn along_last(&self, axis: usize, f: impl Fn(&Self) -> Self) -> Self {
+    fn along_last(&self, axis: usize, f: impl Fn(&Self) -> Result<Self, TensorError>) -> Result<Self, TensorError> {
         let mut axes: Vec<usize> = (0..self.rank()).collect();
         axes.swap(axis, self.rank() - 1);
-        if axis + 1 == self.rank() { f(self) } else { f(&self.permute(&axes)).permute(&axes) }
+        if axis + 1 == self.rank() { f(self) } else { f(&self.try_permute(&axes)?)?.try_permute(&axes) }
     }
 }
