@@ -276,6 +276,74 @@ fn dense<T: Scalar>(factors: &[Factor<T>], batch: usize, count: usize) -> Tensor
     Tensor::raw(values, crate::tensor::checked(&[batch, count]))
 }
 
+impl<T: Scalar> Factor<T> {
+    /// `Σ_b w_b g_b`, flat.
+    fn weighted_sum(&self, weights: &Tensor<T>) -> Tensor<T> {
+        match self {
+            Factor::Dense(gradients) => weights.matmul(gradients),
+            Factor::Outer { rows, columns } => {
+                let each = [weights.count(), rows.count() / weights.count()];
+                let weighted = rows.reshape(&each) * weights.unsqueeze(1);
+                let sum = weighted.reshape(rows.shape()).product(columns, true, false);
+                sum.reshape(&[sum.count()])
+            }
+        }
+    }
+
+    /// `⟨g_b, v⟩` for each example.
+    fn dot(&self, v: &Tensor<T>, batch: usize) -> Tensor<T> {
+        match self {
+            Factor::Dense(gradients) => gradients.matmul(&v.reshape(&[v.count()])),
+            Factor::Outer { rows, columns } => {
+                let v = v.reshape(&[rows.shape()[1], columns.shape()[1]]);
+                let products = rows.matmul(&v) * columns;
+                products.reshape(&[batch, products.count() / batch]).sum_axis(1)
+            }
+        }
+    }
+}
+
+/// `⟨g_a, g_b⟩` for all pairs of examples, from the factors where that takes fewer operations than the gradients do.
+fn gram<T: Scalar>(factors: &[Factor<T>], batch: usize, count: usize) -> Tensor<T> {
+    let outer = |factor: &Factor<T>| match factor {
+        Factor::Outer { rows, columns } => Some((rows.clone(), columns.clone())),
+        Factor::Dense(_) => None,
+    };
+    let uses: Option<Vec<_>> = factors.iter().map(outer).collect();
+    let times = |uses: &[(Tensor<T>, Tensor<T>)]| uses.iter().map(|(rows, _)| rows.shape()[0] / batch).sum::<usize>();
+    let cheaper = |uses: &[(Tensor<T>, Tensor<T>)]| {
+        let [(rows, columns), ..] = uses else { return false };
+        times(uses).pow(2) * (rows.shape()[1] + columns.shape()[1]) <= count
+    };
+    let Some(uses) = uses.filter(|uses| cheaper(uses)) else {
+        let all = dense(factors, batch, count);
+        return all.product(&all, false, true);
+    };
+    // `⟨Σ x gᵀ, Σ x' g'ᵀ⟩ = Σ ⟨x, x'⟩ ⟨g, g'⟩` over all pairs of uses.
+    let mut sum = Tensor::zeros(&[batch, batch]);
+    for ((rows, columns), (others, other_columns)) in uses.iter().flat_map(|a| uses.iter().map(move |b| (a, b))) {
+        let pairs = rows.product(others, false, true) * columns.product(other_columns, false, true);
+        let blocks = [batch, rows.shape()[0] / batch, batch, others.shape()[0] / batch];
+        sum = sum + pairs.reshape(&blocks).sum_axis(3).sum_axis(1);
+    }
+    sum
+}
+
+/// `‖g_b‖²` for each example, of which one gradient at a time is made.
+fn squared_norms<T: Scalar>(factors: &[Factor<T>], batch: usize, count: usize) -> Tensor<T> {
+    use rayon::prelude::*;
+    let size = batch.div_ceil(GROUPS);
+    let mut norms = Buffer::filled(T::ZERO, batch);
+    norms.par_chunks_mut(size).enumerate().for_each(|(group, norms)| {
+        let mut row = vec![T::ZERO; count];
+        for (b, norm) in (group * size..).zip(norms) {
+            write_example(factors, batch, b, &mut row);
+            *norm = T::from_f64(row.iter().map(|g| g.to_f64() * g.to_f64()).sum());
+        }
+    });
+    Tensor::raw(norms, crate::tensor::checked(&[batch]))
+}
+
 /// One example's gradient at a time; fixed groups of examples in parallel, added up in `f64`.
 fn sum_of_squared_rows<T: Scalar>(shape: &[usize], own: &[Factor<T>], batch: usize) -> Tensor<T> {
     use rayon::prelude::*;
@@ -317,66 +385,64 @@ impl<P: Params> ExampleGrads<P> {
         self.each_tensor(|x, own| dense(own, self.batch, x.count()).reshape(&[&[self.batch], x.shape()].concat()))
     }
 
-    /// `Σ_b w_b g_b` for weights `[batch]`. Panics for another number of weights.
+    /// `Σ_b w_b g_b` for weights `[batch]`; no example's gradient is made. Panics for another number of weights.
     #[track_caller]
     pub fn weighted_sum(&self, weights: &[P::Elem]) -> P {
         assert!(weights.len() == self.batch, "weighted_sum: {} weights for {} examples", weights.len(), self.batch);
         let weights = Tensor::vector(weights);
-        self.each_tensor(|x, own| weights.matmul(&dense(own, self.batch, x.count())).reshape(x.shape()))
+        self.each_tensor(|x, own| {
+            let zero = Tensor::zeros(&[x.count()]);
+            own.iter().map(|factor| factor.weighted_sum(&weights)).fold(zero, |sum, part| sum + part).reshape(x.shape())
+        })
     }
 
-    /// `Σ_b g_b²` element by element: the diagonal Fisher information before division by the number of examples.
+    /// `Σ_b g_b²` element by element: the diagonal Fisher information before division by the number of examples. One
+    /// product where each example used a parameter once, else one example's gradient at a time.
     pub fn sum_of_squares(&self) -> P {
         self.each_tensor(|x, own| match own {
-            [Factor::Outer { rows, columns }] if rows.shape()[0] == self.batch => rows.square().t().matmul(&columns.square()),
+            [Factor::Outer { rows, columns }] if rows.shape()[0] == self.batch => {
+                rows.square().product(&columns.square(), true, false).reshape(x.shape())
+            }
             _ => sum_of_squared_rows(x.shape(), own, self.batch),
         })
     }
 
     /// The inner products of the examples' gradients, `[batch, batch]`.
     pub fn gram(&self) -> Tensor<P::Elem> {
-        let mut gram = Tensor::zeros(&[self.batch, self.batch]);
-        for (x, own) in self.params.leaves().into_iter().zip(&self.factors) {
-            gram = gram
-                + match &own[..] {
-                    [Factor::Outer { rows, columns }] if rows.shape()[0] == self.batch => {
-                        rows.matmul(&rows.t()) * columns.matmul(&columns.t())
-                    }
-                    _ => {
-                        let all = dense(own, self.batch, x.count());
-                        all.matmul(&all.t())
-                    }
-                };
-        }
-        gram
+        self.sum_over_tensors(&self.params, &[self.batch, self.batch], |x, own| gram(own, self.batch, x.count()))
     }
 
-    /// The squared Euclidean norm of each example's gradient, `[batch]`.
+    /// The squared Euclidean norm of each example's gradient, `[batch]`. At most one gradient for each thread is made.
     pub fn squared_norms(&self) -> Tensor<P::Elem> {
-        let mut norms = Tensor::zeros(&[self.batch]);
-        for (x, own) in self.params.leaves().into_iter().zip(&self.factors) {
-            norms = norms
-                + match &own[..] {
-                    [Factor::Outer { rows, columns }] if rows.shape()[0] == self.batch => {
-                        rows.square().sum_axis(1) * columns.square().sum_axis(1)
-                    }
-                    _ => dense(own, self.batch, x.count()).square().sum_axis(1),
-                };
-        }
-        norms
+        self.sum_over_tensors(&self.params, &[self.batch], |x, own| match own {
+            [Factor::Outer { rows, columns }] if rows.shape()[0] == self.batch => {
+                rows.square().sum_axis(1) * columns.square().sum_axis(1)
+            }
+            _ => squared_norms(own, self.batch, x.count()),
+        })
     }
 
-    /// The inner product of each example's gradient with a model, `[batch]`.
+    /// The inner product of each example's gradient with a model, `[batch]`; no example's gradient is made.
+    ///
+    /// # Panics
+    /// When the model's tensors have other shapes.
     #[track_caller]
     pub fn dot(&self, model: &P) -> Tensor<P::Elem> {
-        let mut dots = Tensor::zeros(&[self.batch]);
-        for (v, own) in model.leaves().into_iter().zip(&self.factors) {
-            dots = dots
-                + match &own[..] {
-                    [Factor::Outer { rows, columns }] if rows.shape()[0] == self.batch => (rows.matmul(&v.detach()) * columns).sum_axis(1),
-                    _ => dense(own, self.batch, v.count()).matmul(&v.detach().reshape(&[v.count()])),
-                };
-        }
-        dots
+        let mut shapes = self.params.leaves().into_iter().map(Tensor::shape);
+        let same = model.leaves().iter().all(|v| shapes.next() == Some(v.shape())) && shapes.next().is_none();
+        assert!(same, "dot: the model's tensors have other shapes than the gradients");
+        self.sum_over_tensors(model, &[self.batch], |v, own| {
+            let (v, zero) = (v.detach(), Tensor::zeros(&[self.batch]));
+            own.iter().map(|factor| factor.dot(&v, self.batch)).fold(zero, |sum, part| sum + part)
+        })
+    }
+
+    fn sum_over_tensors(
+        &self,
+        model: &P,
+        shape: &[usize],
+        f: impl Fn(&Tensor<P::Elem>, &[Factor<P::Elem>]) -> Tensor<P::Elem>,
+    ) -> Tensor<P::Elem> {
+        model.leaves().into_iter().zip(&self.factors).fold(Tensor::zeros(shape), |sum, (x, own)| sum + f(x, own))
     }
 }

@@ -258,28 +258,27 @@ fn params_names_flatten_and_arithmetic() {
     assert_eq!(model.select(|name| name == "second").first.0.sum().item(), 0.0);
 }
 
-/// The per-example gradients against one ordinary gradient for each example.
+/// The per-example gradients, and every reduction of them, against one ordinary gradient for each example.
 fn check_per_example<P: Params<Elem = f64>>(f: impl Fn(&P, &T64) -> T64, params: &P, x: &T64) {
     let batch = x.shape()[0];
     let each = per_example(&f, params, x).unwrap();
-    let all = each.gradients();
-    let (mut squares, mut norms) = (params.zeros_like(), Vec::new());
-    for b in 0..batch {
-        let g = grad(|p: &P| f(p, &x.narrow(0, b, 1)).sum(), params);
-        let row = all.map(|_, rows| rows.narrow(0, b, 1));
-        assert!((row.flatten() - g.flatten()).amax() < 1e-10, "example {b}");
+    let gradients: Vec<P> = (0..batch).map(|b| grad(|p: &P| f(p, &x.narrow(0, b, 1)).sum(), params)).collect();
+    let close = |a: &T64, b: &T64| assert!((a - b).abs().as_slice().iter().all(|d| *d < 1e-9), "{a:?} {b:?}");
+    let all_close = |a: &P, b: &P| a.leaves().iter().zip(b.leaves()).for_each(|(a, b)| close(a, b));
+    let vector = |f: &dyn Fn(&P) -> f64| T64::vector(&gradients.iter().map(f).collect::<Vec<_>>());
+    let v = params.map(|_, p| random(p.shape(), 9));
+    let weights = random(&[batch], 11);
+    let (mut squares, mut sum) = (params.zeros_like(), params.zeros_like());
+    for (b, g) in gradients.iter().enumerate() {
+        all_close(&each.gradients().map(|_, rows| rows.index_select(0, &[b]).reshape(&rows.shape()[1..])), g);
+        close(&each.gram().narrow(0, b, 1).reshape(&[batch]), &vector(&|other| g.dot(other).item()));
         squares = squares.axpy(1.0, &g.map(|_, g| g.square()));
-        norms.push(g.dot(&g).item());
-        let v = params.map(|_, p| random(p.shape(), 9));
-        assert!((each.dot(&v).as_slice()[b] - g.dot(&v).item()).abs() < 1e-9);
-        assert!((each.gram().as_slice()[b * batch + b] - norms[b]).abs() < 1e-9);
+        sum = sum.axpy(weights.as_slice()[b], g);
     }
-    assert!((each.sum_of_squares().flatten() - squares.flatten()).amax() < 1e-9);
-    for (a, b) in each.squared_norms().as_slice().iter().zip(&norms) {
-        assert!((a - b).abs() < 1e-9);
-    }
-    let total = grad(|p: &P| f(p, x).sum(), params);
-    assert!((each.weighted_sum(&vec![1.0; batch]).flatten() - total.flatten()).amax() < 1e-10);
+    close(&each.dot(&v), &vector(&|g| g.dot(&v).item()));
+    close(&each.squared_norms(), &vector(&|g| g.dot(g).item()));
+    all_close(&each.sum_of_squares(), &squares);
+    all_close(&each.weighted_sum(weights.as_slice()), &sum);
 }
 
 #[test]
@@ -289,6 +288,9 @@ fn per_example_gradients_agree_with_a_loop() {
     // A weight used twice, once transposed, and time steps folded into the rows.
     let w = random(&[3, 3], 8);
     check_per_example(|w: &T64, x: &T64| x.matmul(w).tanh().matmul(&w.t()).square().sum_axis(1), &w, &x);
+    let tied = |w: &T64, x: &T64| x.linear(w, None).tanh().linear(w, None).square().sum_axis(1);
+    check_per_example(tied, &random(&[3, 3], 8), &x);
+    check_per_example(tied, &random(&[9, 9], 8), &random(&[4, 9], 7));
     let x = random(&[4, 2, 3], 7);
     check_per_example(|w: &T64, x: &T64| x.linear(w, None).tanh().sum_axis(2).square().sum_axis(1), &w, &x);
     // A parameter whose first axis happens to have as many entries as there are examples, and a mask.
@@ -314,6 +316,9 @@ fn per_example_gradients_of_a_convolutional_network() {
         x.softmax_cross_entropy(&labels)
     };
     check_per_example(f, &model, &random(&[3, 2, 6, 6], 6));
+    // A filter as large as the image: one position, and still four axes.
+    let whole = |w: &T64, x: &T64| x.conv2d(w, None, [1, 1], [0, 0]).square().reshape(&[x.shape()[0], 4]).sum_axis(1);
+    check_per_example(whole, &random(&[4, 2, 3, 3], 1), &random(&[3, 2, 3, 3], 2));
 }
 
 #[test]

@@ -99,8 +99,9 @@ fn sizes(a: &[usize], b: &[usize], ta: bool, tb: bool) -> Option<[usize; 3]> {
 }
 
 impl<T: Scalar> Tensor<T> {
+    /// `op(self) op(other)` for matrices, each transposed when its flag is set.
     #[track_caller]
-    fn product(&self, other: &Self, ta: bool, tb: bool) -> Self {
+    pub(crate) fn product(&self, other: &Self, ta: bool, tb: bool) -> Self {
         let Some([m, n, k]) = sizes(self.shape(), other.shape(), ta, tb) else {
             panic!("matmul: shapes {} and {} do not fit", self.shape_ref(), other.shape_ref())
         };
