@@ -16,6 +16,7 @@ use gradus_models::Mlp;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::common::statistics::largest_absolute;
 use crate::{Bound, ClaimSpec, Context, Experiment, ExperimentError, OptionKind, OptionSpec, Outcome, Profile, Seconds, mean};
 use tasks::{Lengths, Tasks};
 
@@ -363,12 +364,13 @@ fn relative_gradient(models: &[Checkpoint], fishers: &[DiagonalFisher], merged: 
             let (mut gradient, mut size) = (0.0, 0.0);
             for i in 0..models.len() {
                 let floor = if i == 0 { defaults.floor } else { 0.0 };
-                let weight = fisher[i][j].max(floor) / norms[i].sqrt();
+                let weight = largest_absolute([fisher[i][j], floor]) / norms[i].sqrt();
                 gradient += weight * (theta[i][j] - value);
                 size += weight * (theta[i][j].abs() + value.abs());
             }
-            if size > 0.0 {
-                worst = worst.max(gradient.abs() / size);
+            // Where all terms are 0, so is the gradient.
+            if size != 0.0 {
+                worst = largest_absolute([worst, gradient / size]);
             }
         }
     }
@@ -394,7 +396,7 @@ fn outcome(context: &Context<'_>, tasks: &Tasks, seeds: &[u64], results: &[SeedR
     let difference =
         |from: usize, to: usize| -> Vec<f64> { results.iter().filter_map(|r| Some(POINTS * (with(r, from)? - with(r, to)?))).collect() };
     // One number: the worst of all seeds.
-    outcome.measure("most-probable", [results.iter().map(|r| r.gradient).fold(0.0, f64::max)]);
+    outcome.measure("most-probable", [largest_absolute(results.iter().map(|r| r.gradient))]);
     let gains: Vec<f64> = results.iter().filter_map(|r| Some(POINTS * (with(r, 128)? - r.average))).collect();
     if !gains.is_empty() {
         outcome.measure("gain-seeds", [gains.iter().filter(|gain| **gain > 0.0).count() as f64 / gains.len() as f64]);

@@ -15,6 +15,7 @@ use gradus_learning::in_context::gradient_descent::{
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::common::statistics::largest_absolute;
 use crate::{Bound, ClaimSpec, Context, Experiment, ExperimentError, OptionKind, OptionSpec, Outcome, Profile, Seconds};
 
 const FULL: &[Profile] = &[Profile::Full];
@@ -295,7 +296,7 @@ fn construction(context: &Context<'_>, sizes: &Sizes, outcome: &mut Outcome) -> 
             own.len(),
             file.display()
         ));
-        worst = worst.max(difference);
+        worst = largest_absolute([worst, difference]);
     }
     outcome.measure("construction", [worst]);
     outcome.number("construction", serde_json::json!({ "max_abs_diff": worst }));
@@ -311,7 +312,7 @@ fn largest_difference(tasks: &Batch<f64>) -> Result<f64, ExperimentError> {
     let mut worst = 0.0f64;
     for (predicted, steps) in layers.iter().zip(1..) {
         let expected = Reference::GradientDescent { eta, steps }.predict(tasks)?;
-        worst = (predicted - &expected).as_slice().iter().fold(worst, |worst, difference| worst.max(difference.abs()));
+        worst = largest_absolute([worst, largest_absolute((predicted - &expected).as_slice().iter().copied())]);
     }
     Ok(worst)
 }
@@ -464,6 +465,18 @@ mod tests {
         assert_eq!(run.report.system.claims[0].verdict, Verdict::Holds);
         assert_eq!(run.status, crate::Status::Holds);
         assert_eq!(smoke(None).unwrap().report.values, run.report.values);
+    }
+
+    #[test]
+    fn a_difference_that_is_not_a_number_does_not_hold() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tasks.json");
+        std::fs::write(&file, r#"[{"inputs": [[1e200, 1e200]], "targets": [[1e200]], "query": [1e200, 1e200], "query_target": [1]}]"#)
+            .unwrap();
+        let run = smoke(Some(&file)).unwrap();
+        let claim = &run.report.system.claims[0];
+        assert_eq!((claim.verdict, claim.measured, claim.seeds), (Verdict::DoesNotHold, None, 1));
+        assert_eq!(run.status, crate::Status::Fails);
     }
 
     #[test]

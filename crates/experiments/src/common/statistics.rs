@@ -31,6 +31,12 @@ pub fn student_interval(values: &[f64]) -> Option<[f64; 2]> {
     (centre.is_finite() && half.is_finite()).then_some([centre - half, centre + half])
 }
 
+/// The largest absolute value, 0 of none. NaN as soon as one value is NaN, which `f64::max` would pass over: what could
+/// not be measured must not look like a small error.
+pub(crate) fn largest_absolute(values: impl IntoIterator<Item = f64>) -> f64 {
+    values.into_iter().map(f64::abs).fold(0.0, |largest, value| if largest > value || largest.is_nan() { largest } else { value })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,6 +47,18 @@ mod tests {
         let [low, high] = student_interval(&[1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
         assert!((high - 3.0 - 1.963_243_2).abs() < 1e-6, "{high}");
         assert!((low + high - 6.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_largest_of_what_is_not_a_number_is_none() {
+        assert_eq!(largest_absolute([]), 0.0);
+        assert_eq!(largest_absolute([1.0, -3.0, 2.0]), 3.0);
+        assert_eq!(largest_absolute([1.0, f64::NEG_INFINITY]), f64::INFINITY);
+        for i in 0..3 {
+            let mut values = [1.0, f64::INFINITY, 2.0];
+            values[i] = f64::NAN;
+            assert!(largest_absolute(values).is_nan(), "{values:?}");
+        }
     }
 
     #[test]

@@ -48,3 +48,16 @@ fn cancelled_before_it_begins() {
     let result = reproduce(&EXPERIMENT, &settings, &cancel, &mut Silent);
     assert!(matches!(result, Err(ExperimentError::Interrupted(_))));
 }
+
+#[test]
+fn a_gradient_that_is_not_a_number_is_seen() {
+    let model = |value: f32| {
+        let mut model = Checkpoint::new();
+        model.insert_f32("weight", &[2], &[value, 1.0]).unwrap();
+        model
+    };
+    let fisher = |value| DiagonalFisher::new(model(value), 1, FisherMode::Exact, String::new()).unwrap();
+    let gradient = |at| relative_gradient(&[model(1.0), model(3.0)], &[fisher(1.0), fisher(1.0)], &model(at)).unwrap();
+    assert!(gradient(2.0) < 1e-12 && gradient(2.5) > 0.1);
+    assert!(gradient(f32::NAN).is_nan() && gradient(f32::INFINITY).is_nan());
+}

@@ -4,6 +4,7 @@ use gradus_learning::in_context::gradient_descent::{OodAxis, RegressionTasks};
 use gradus_report::{Bar, BarChart, HeatMap, LineChart, Panels, Reference, Scale, Series};
 
 use super::{OneLayer, Sine, TwoSteps};
+use crate::common::statistics::largest_absolute;
 use crate::{Outcome, mean};
 
 pub(super) fn one_layer(outcome: &mut Outcome, tasks: &RegressionTasks, layers: &[OneLayer]) {
@@ -68,7 +69,7 @@ fn weights(tasks: &RegressionTasks, first: &OneLayer) -> gradus_report::Figure {
         ..Default::default()
     };
     let flat = |values: &[Vec<f64>]| values.concat();
-    let apart = |a: &[Vec<f64>], b: &[Vec<f64>]| flat(a).iter().zip(flat(b)).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    let apart = |a: &[Vec<f64>], b: &[Vec<f64>]| largest_absolute(flat(a).iter().zip(flat(b)).map(|(a, b)| a - b));
     let [key, built_key, value, built_value] = &first.products;
     Panels {
         title: format!("Products of the weights, trained (seed {}) and constructed", first.seed),
@@ -89,10 +90,7 @@ fn weights(tasks: &RegressionTasks, first: &OneLayer) -> gradus_report::Figure {
 }
 
 fn out_of_distribution(first: &OneLayer) -> gradus_report::Figure {
-    let mut worst = 0.0f64;
-    for [_, own, gd] in first.ood.iter().flat_map(|curve| &curve.points) {
-        worst = worst.max((own / gd - 1.0).abs());
-    }
+    let worst = largest_absolute(first.ood.iter().flat_map(|curve| &curve.points).map(|[_, own, gd]| own / gd - 1.0));
     let panel = |curve: &super::OodCurve| LineChart {
         title: match curve.axis {
             OodAxis::InputRange => format!("{:?} inputs", curve.law),
