@@ -23,10 +23,7 @@ pub fn atomic_write(path: impl AsRef<Path>, write: impl FnOnce(&mut dyn Write) -
     if path.file_name().is_none() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"));
     }
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let folder = folder_of(path);
     let (temporary, file) = create_temporary(folder)?;
     let mut buffered = BufWriter::new(file);
     write(&mut buffered)?;
@@ -34,6 +31,49 @@ pub fn atomic_write(path: impl AsRef<Path>, write: impl FnOnce(&mut dyn Write) -
     temporary.rename(path)?;
     sync_folder(folder);
     Ok(())
+}
+
+/// Whether [`atomic_write`] could write at `path` now: creates the missing folders, and a temporary file that it takes
+/// away again. What is at `path` stays.
+///
+/// # Errors
+/// That of creating the folders or the file; [`io::ErrorKind::IsADirectory`] for a folder at `path`.
+pub fn check_writable(path: impl AsRef<Path>) -> io::Result<()> {
+    let path = path.as_ref();
+    if path.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    fs::create_dir_all(folder_of(path))?;
+    create_temporary(folder_of(path)).map(drop)
+}
+
+/// Does `work` while no other process or thread that uses the same lock file does its own. The file and its folders are
+/// created when missing, and the file stays: whoever waits for it has it open.
+///
+/// # Errors
+/// That of creating or locking the file. Where the file system has no locks, the work is done without one.
+///
+/// ```
+/// let folder = tempfile::tempdir()?;
+/// let sum = gradus_base::with_lock(folder.path().join(".lock"), || 1 + 1)?;
+/// assert_eq!(sum, 2);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn with_lock<T>(file: impl AsRef<Path>, work: impl FnOnce() -> T) -> io::Result<T> {
+    fs::create_dir_all(folder_of(file.as_ref()))?;
+    let lock = OpenOptions::new().write(true).create(true).truncate(false).open(file)?;
+    match lock.lock() {
+        Err(error) if error.kind() != io::ErrorKind::Unsupported => return Err(error),
+        _ => {}
+    }
+    // Closing the file gives the lock back, after a panic too.
+    let done = work();
+    drop(lock);
+    Ok(done)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// A file that is removed on drop unless it was renamed.
@@ -122,6 +162,37 @@ mod tests {
         let result = std::panic::catch_unwind(|| atomic_write(&path, |_| panic!("on purpose")));
         assert!(result.is_err());
         assert!(names(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn a_check_makes_folders_and_leaves_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/file");
+        check_writable(&path).unwrap();
+        assert!(names(&folder.path().join("new")).is_empty());
+        assert_eq!(check_writable(folder.path()).unwrap_err().kind(), io::ErrorKind::IsADirectory);
+        fs::write(&path, "kept").unwrap();
+        check_writable(&path).unwrap();
+        assert!(check_writable(path.join("below a file")).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"kept");
+    }
+
+    #[test]
+    fn one_at_a_time_holds_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let (lock, number) = (folder.path().join("new/.lock"), folder.path().join("number"));
+        fs::write(&number, "0").unwrap();
+        let add = || {
+            let before: u32 = fs::read_to_string(&number).unwrap().parse().unwrap();
+            std::thread::yield_now();
+            fs::write(&number, (before + 1).to_string()).unwrap();
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| (0..20).for_each(|_| with_lock(&lock, add).unwrap()));
+            }
+        });
+        assert_eq!(fs::read(&number).unwrap(), b"160");
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod names;
 mod observe;
 mod random;
 
-pub use files::atomic_write;
+pub use files::{atomic_write, check_writable, with_lock};
 pub use names::matches;
 pub use observe::{Cancel, Interrupted, Observer, Silent};
 pub use random::{StreamRng, stream};
