@@ -5,8 +5,8 @@ use gradus_report::Profile;
 
 /// Gradient-based learning beyond plain training: runs papers' claims again.
 ///
-/// Exit status: 0 every gated claim holds; 1 one does not, or a data file is bad; 2 wrong use; 3 inconclusive;
-/// 130 interrupted.
+/// Exit status: 0 every gated claim that the profile measures holds; 1 one does not, or a data file is bad;
+/// 2 wrong use; 3 inconclusive; 130 interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "gradus", version, verbatim_doc_comment)]
 pub(crate) struct Arguments {

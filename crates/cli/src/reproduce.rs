@@ -1,15 +1,14 @@
 //! `gradus reproduce`: runs experiments, judges their claims, writes the report.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use gradus_base::Observer;
+use gradus_base::{Observer, check_writable};
 use gradus_experiments::{Experiment, ExperimentError, Reproduction, Settings};
 use gradus_report::{Claim, Machine, ReportError, Results, System, SystemReport};
-use gradus_report::{duration, format_number, read_results, save, save_json, save_page};
+use gradus_report::{check_folder, duration, format_number, read_results, save, save_json, save_page};
 
 use crate::arguments::Reproduce;
 use crate::progress::{Bars, Lines};
@@ -22,7 +21,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 pub(crate) fn run(request: &Reproduce, session: &mut Session) -> Result<u8, Failure> {
     let experiments = choose(request, session.experiments)?;
     let settings = settings(request, &experiments)?;
-    let earlier = check_files(request, experiments.len())?;
+    let earlier = check_files(request, &experiments)?;
     set_threads(request.threads)?;
     let machine = Machine::this(rayon::current_num_threads());
     announce(request, &experiments, session);
@@ -110,23 +109,28 @@ fn settings(request: &Reproduce, experiments: &[&Experiment]) -> Result<Vec<Sett
 }
 
 /// What can be wrong with the files of the request is said before anything runs. Returns the results to compare with.
-fn check_files(request: &Reproduce, systems: usize) -> Result<Option<Results>, Failure> {
+fn check_files(request: &Reproduce, experiments: &[&Experiment]) -> Result<Option<Results>, Failure> {
+    let systems = experiments.len();
     if systems != 1 && (request.html.is_some() || request.report.is_some()) {
         return Err(Failure::Usage(format!("--html and --report take one system, and {systems} are to run")));
     }
     if let Some(folder) = request.data.as_ref().filter(|folder| !folder.is_dir()) {
         return Err(Failure::Usage(format!("--data {}: no such folder", folder.display())));
     }
-    fs::create_dir_all(&request.out).map_err(|error| Failure::Usage(format!("--out {}: {error}", request.out.display())))?;
-    let results = request.out.join("results.json");
-    if results.exists() {
-        read_results(&results)?;
-    }
-    let missing = |error| match error {
-        ReportError::Io { path, source } => Failure::Usage(format!("--compare {}: {source}", path.display())),
-        other => other.into(),
+    // What is in a results file is data; that a file cannot be read or written is wrong use.
+    let of = |option: &'static str| {
+        move |error| match error {
+            error @ (ReportError::Io { .. } | ReportError::Foreign { .. }) => Failure::Usage(format!("{option} {error}")),
+            other => other.into(),
+        }
     };
-    request.compare.as_deref().map(|path| read_results(path).map_err(missing)).transpose()
+    check_folder(&request.out, experiments.iter().map(|experiment| experiment.slug)).map_err(of("--out"))?;
+    for (option, file) in [("--html", &request.html), ("--report", &request.report)] {
+        if let Some(file) = file {
+            check_writable(file).map_err(|error| Failure::Usage(format!("{option} {}: {error}", file.display())))?;
+        }
+    }
+    request.compare.as_deref().map(|path| read_results(path).map_err(of("--compare"))).transpose()
 }
 
 fn set_threads(threads: Option<u32>) -> Result<(), Failure> {
@@ -171,7 +175,7 @@ fn write(
     earlier: Option<&System>,
     session: &mut Session,
 ) -> Result<(), Failure> {
-    let page = save(&request.out, report, machine, earlier)?;
+    let pages = save(&request.out, report, machine, earlier)?;
     if let Some(path) = &request.html {
         save_page(path, report, machine, earlier)?;
     }
@@ -184,8 +188,8 @@ fn write(
     if request.compare.is_some() && earlier.is_none() {
         session.tell(&format!("the earlier results do not have {}", report.system.slug));
     }
-    let written = [Some(&page), request.html.as_ref(), request.report.as_ref()];
-    session.print(&summary(&report.system, earlier, written.into_iter().flatten().map(|path| path.as_path())))
+    let written = pages.iter().chain(&request.html).chain(&request.report);
+    session.print(&summary(&report.system, earlier, written.map(PathBuf::as_path)))
 }
 
 /// A line about the system, one per claim, and the paths written.
@@ -195,6 +199,9 @@ fn summary<'a>(system: &System, earlier: Option<&System>, written: impl Iterator
     for claim in &system.claims {
         text += &format!("  {:13}  {:width$}  {}\n", claim.verdict.words(), claim.id, numbers(claim, earlier));
     }
+    if let Some(words) = system.left_out() {
+        text += &format!("  {words}\n");
+    }
     for path in written {
         text += &format!("  written: {}\n", path.display());
     }
@@ -203,8 +210,7 @@ fn summary<'a>(system: &System, earlier: Option<&System>, written: impl Iterator
 
 /// The mean with its interval, the condition, the paper's number and the earlier run's.
 fn numbers(claim: &Claim, earlier: Option<&System>) -> String {
-    let value = |measured: Option<f64>| measured.map_or("not measured".into(), format_number);
-    let mut text = value(claim.measured);
+    let mut text = claim.mean_in_words();
     if let Some([low, high]) = claim.interval {
         text += &format!(" [{}, {}]", format_number(low), format_number(high));
     }
@@ -213,9 +219,9 @@ fn numbers(claim: &Claim, earlier: Option<&System>) -> String {
         text += &format!(", paper {}", format_number(paper.value));
     }
     if let Some(before) = earlier.and_then(|system| system.claims.iter().find(|before| before.id == claim.id)) {
-        text += &format!(", earlier {} ({})", value(before.measured), before.verdict.words());
+        text += &format!(", earlier {} ({})", before.mean_in_words(), before.verdict.words());
     }
-    if !claim.gate && claim.verdict != gradus_report::Verdict::NeedsMore {
+    if !claim.gate {
         text += ", provisional";
     }
     text

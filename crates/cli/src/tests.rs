@@ -146,6 +146,10 @@ fn a_claim_that_fails_gives_1_and_one_not_measured_3() {
     let smoke = reproduce(folder.path(), &["good", "--profile", "smoke"]);
     assert_eq!(smoke.status, 0);
     assert!(smoke.stdout.contains("needs more     gain   not measured, claimed ≥ 1"), "{}", smoke.stdout);
+    let line = "  The smoke profile leaves out 1 of 2 claims; other profiles measure: quick 1, full 1.\n";
+    assert!(smoke.stdout.contains(line), "{}", smoke.stdout);
+    assert!(!fails.stdout.contains("leaves out"), "{}", fails.stdout);
+    assert!(fs::read_to_string(folder.path().join("good.html")).unwrap().contains(line.trim()));
 }
 
 #[test]
@@ -188,7 +192,21 @@ fn wrong_use_gives_2_and_one_line() {
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
     check_wrong_use(&reproduce(&file, &["good"]), "--out ");
+    let below = file.join("page");
+    for option in ["--html", "--report"] {
+        check_wrong_use(&reproduce(folder.path(), &["good", option, below.to_str().unwrap()]), &format!("{option} {}: ", below.display()));
+        check_wrong_use(&reproduce(folder.path(), &["good", option, folder.path().to_str().unwrap()]), "directory");
+    }
     assert!(!folder.path().join("results.json").exists(), "nothing ran");
+}
+
+#[test]
+fn a_page_of_the_users_own_is_not_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("index.html");
+    fs::write(&page, "mine").unwrap();
+    check_wrong_use(&reproduce(folder.path(), &["good"]), "index.html: not written by gradus");
+    assert_eq!(fs::read_to_string(page).unwrap(), "mine");
 }
 
 #[test]
@@ -322,7 +340,8 @@ fn one_system_can_be_written_to_files_of_its_own() {
     let (page, report) = (folder.path().join("a/page.html"), folder.path().join("b/report.json"));
     let done = reproduce(folder.path(), &["good", "--html", page.to_str().unwrap(), "--report", report.to_str().unwrap()]);
     assert_eq!(done.status, 0, "{}", done.stderr);
-    assert_eq!(done.stdout.matches("written: ").count(), 3);
+    assert_eq!(done.stdout.matches("written: ").count(), 4);
+    assert!(done.stdout.contains(&format!("written: {}\n", folder.path().join("index.html").display())), "{}", done.stdout);
     assert!(!fs::read_to_string(page).unwrap().contains("index.html"));
     let report: serde_json::Value = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
     assert_eq!(report["schema"], "gradus-system/1");

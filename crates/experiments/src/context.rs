@@ -2,11 +2,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use gradus_base::{Cancel, Observer, atomic_write};
+use gradus_base::{Cancel, Observer, atomic_write, with_lock};
 use gradus_report::Profile;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -56,7 +55,7 @@ pub struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    /// Checks the options, and removes the parts of earlier runs unless they are to be used.
+    /// Checks the options, and removes the parts of an earlier run with the same settings unless they are to be used.
     pub(crate) fn new(
         experiment: &Experiment,
         settings: &'a Settings,
@@ -64,10 +63,10 @@ impl<'a> Context<'a> {
         observer: &'a mut (dyn Observer + Send),
     ) -> Result<Self, ExperimentError> {
         let options = experiment.resolve(&settings.options)?;
-        let parts = match &settings.out {
-            Some(out) => Some(parts_folder(out, experiment, settings, &options)?),
-            None => None,
-        };
+        let parts = settings.out.as_ref().map(|out| parts_folder(out, experiment, settings, &options));
+        if let (Some(out), Some(folder), false) = (&settings.out, &parts, settings.resume) {
+            remove_parts(out, folder).map_err(|source| ExperimentError::Io { path: folder.clone(), source })?;
+        }
         Ok(Self {
             settings,
             options,
@@ -205,8 +204,17 @@ impl<'a> Context<'a> {
         let start = Instant::now();
         let value = compute()?;
         let part = Part { seconds: start.elapsed().as_secs_f64(), value: &value };
-        write(&path, &part).map_err(|source| ExperimentError::Io { path, source })?;
+        self.keep(&path, &part).map_err(|source| ExperimentError::Io { path, source })?;
         Ok(value)
+    }
+
+    /// Under a lock, because another run with the same settings may be taking the folder away.
+    fn keep(&self, path: &Path, part: &impl Serialize) -> io::Result<()> {
+        let Some(out) = &self.settings.out else { return Ok(()) };
+        with_lock(lock_file(out), || {
+            fs::create_dir_all(path.parent().unwrap_or(out))?;
+            atomic_write(path, |file: &mut dyn Write| Ok(serde_json::to_writer(file, part)?))
+        })?
     }
 
     /// What an earlier run left, if it can be read. Without `--resume` the folder was emptied at the start, and what
@@ -260,52 +268,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn write(path: &Path, part: &impl Serialize) -> io::Result<()> {
-    let attempt = || {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        atomic_write(path, |file: &mut dyn Write| Ok(serde_json::to_writer(file, part)?))
-    };
-    // Another run into the same folder may take old parts away between the steps. It does so once, at its start.
-    let taken_away = |done: &io::Result<()>| matches!(done, Err(error) if error.kind() == io::ErrorKind::NotFound);
-    let mut done = attempt();
-    for _ in 0..9 {
-        if !taken_away(&done) {
-            break;
-        }
-        done = attempt();
-    }
-    done
+fn lock_file(out: &Path) -> PathBuf {
+    out.join(".parts/.lock")
 }
 
-/// Takes the parts of earlier runs away. They leave their place in one step, so that another run into the same folder
-/// finds all of them or none.
-fn remove_parts(folder: &Path) -> io::Result<()> {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let aside = folder.with_extension(format!("{}-{}.old", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)));
-    match fs::rename(folder, &aside) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-        Ok(()) => {
-            // What another run is just writing may stay; no run reads it.
-            let _ = fs::remove_dir_all(&aside);
-            Ok(())
-        }
-    }
+/// Takes the parts of an earlier run with the same settings away.
+fn remove_parts(out: &Path, folder: &Path) -> io::Result<()> {
+    with_lock(lock_file(out), || match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    })?
 }
 
 /// `OUT/.parts/SLUG/KEY`, where the key stands for everything that the parts depend on.
-fn parts_folder(
-    out: &Path,
-    experiment: &Experiment,
-    settings: &Settings,
-    options: &BTreeMap<String, String>,
-) -> Result<PathBuf, ExperimentError> {
-    let folder = out.join(".parts").join(experiment.slug);
-    if !settings.resume {
-        remove_parts(&folder).map_err(|source| ExperimentError::Io { path: folder.clone(), source })?;
-    }
+fn parts_folder(out: &Path, experiment: &Experiment, settings: &Settings, options: &BTreeMap<String, String>) -> PathBuf {
     let files = experiment.options.iter().filter(|option| option.kind == OptionKind::File);
     let files = files.filter_map(|option| options.get(option.name)).map(|path| stamp(Path::new(path)));
     let program = std::env::current_exe().map_or((0, 0), |path| stamp(&path));
@@ -326,7 +302,7 @@ fn parts_folder(
     );
     let digest = Sha256::digest(key.as_bytes());
     let name: String = digest.iter().take(10).map(|byte| format!("{byte:02x}")).collect();
-    Ok(folder.join(name))
+    out.join(".parts").join(experiment.slug).join(name)
 }
 
 /// Length and time of the last change: another content has another stamp. Zeros for what cannot be read.

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
 use gradus_base::{Cancel, Observer};
-use gradus_report::{Figure, FigureFile, Profile, SYSTEM_SCHEMA, System, SystemReport, Table, Verdict};
+use gradus_report::{Claim, Figure, FigureFile, Profile, SYSTEM_SCHEMA, System, SystemReport, Table, Verdict};
 use serde::{Serialize, Serializer};
 
 use crate::{ClaimSpec, Context, ExperimentError, Settings};
@@ -186,12 +186,12 @@ impl Outcome {
     }
 }
 
-/// What the gated claims of a run come to.
+/// What the gated claims that the profile measures come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
-    /// Every gated claim holds.
+    /// Every one holds.
     Holds,
-    /// None fails, but at least one was not measured.
+    /// None fails, but at least one could not be measured, such as for lack of data.
     NeedsMore,
     /// At least one does not hold.
     Fails,
@@ -241,7 +241,8 @@ fn report(
     outcome.values.retain(|id, _| experiment.claims.iter().any(|claim| claim.id == id && claim.profiles.contains(&settings.profile)));
     let judge = |claim: &ClaimSpec| claim.judge(settings.profile, outcome.values.get(claim.id).map_or(&[], Vec::as_slice));
     let claims: Vec<_> = experiment.claims.iter().map(judge).collect();
-    let gated = claims.iter().filter(|claim| claim.gate).map(|claim| match claim.verdict {
+    let counts = |claim: &&Claim| claim.gate && claim.profiles.contains(&settings.profile);
+    let gated = claims.iter().filter(counts).map(|claim| match claim.verdict {
         Verdict::Holds => Status::Holds,
         Verdict::NeedsMore => Status::NeedsMore,
         Verdict::DoesNotHold => Status::Fails,

@@ -11,7 +11,7 @@ fn main() -> Result<(), ReportError> {
     let machine = Machine::this(2);
     let earlier = report("made-up-numbers", Profile::Quick);
     save(Path::new("target/sample-report"), &report("another-system", Profile::Smoke), &machine, None)?;
-    let page = save(Path::new("target/sample-report"), &report("made-up-numbers", Profile::Full), &machine, Some(&earlier.system))?;
+    let [_, page] = save(Path::new("target/sample-report"), &report("made-up-numbers", Profile::Full), &machine, Some(&earlier.system))?;
     println!("{}", page.display());
     Ok(())
 }
@@ -77,6 +77,7 @@ fn claims(profile: Profile) -> Vec<Claim> {
         seeds: measured.map_or(0, |_| 1),
         paper: None,
         gate: true,
+        profiles: Profile::ALL.into(),
         verdict,
     };
     let (value, range) = (Threshold::Value, Threshold::Range);

@@ -13,6 +13,12 @@ pub enum ReportError {
         /// What the system said.
         source: io::Error,
     },
+    /// A page that would be overwritten is not one of ours.
+    #[error("{}: not written by gradus, and a report would overwrite it; choose another folder", path.display())]
+    Foreign {
+        /// The page.
+        path: PathBuf,
+    },
     /// A file is not the JSON that the schema asks for.
     #[error("{}: not a results file: {source}", path.display())]
     Json {

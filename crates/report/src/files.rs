@@ -1,34 +1,74 @@
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use gradus_base::atomic_write;
+use gradus_base::{atomic_write, check_writable, with_lock};
 use serde::Serialize;
 
-use crate::html::{index_page, system_page};
-use crate::{Machine, ReportError, Results, SCHEMA, System, SystemReport};
+use crate::html::{GENERATOR, index_page, system_page};
+use crate::{FigureFile, Machine, ReportError, Results, SCHEMA, System, SystemReport};
+
+/// Whether [`save`] could write these systems into a folder, which is made when missing: to be asked before a long run.
+///
+/// # Errors
+/// [`ReportError::Io`] for a file that could not be written, [`ReportError::Foreign`] for a page that is there and not
+/// ours, and the errors of [`read_results`] for what is there.
+pub fn check_folder<'a>(out: &Path, slugs: impl IntoIterator<Item = &'a str>) -> Result<(), ReportError> {
+    let mut pages = vec![out.join("index.html")];
+    let mut files = vec![out.join("results.json")];
+    for slug in slugs {
+        pages.push(out.join(format!("{slug}.html")));
+        files.extend([out.join(format!("{slug}.json")), out.join(slug).join("figure.svg")]);
+    }
+    pages.iter().try_for_each(|page| check_ours(page))?;
+    for file in pages.iter().chain(&files) {
+        check_writable(file).map_err(|source| ReportError::Io { path: file.into(), source })?;
+    }
+    earlier_results(&out.join("results.json")).map(drop)
+}
 
 /// Writes a run into a folder: `SLUG.html`, `SLUG.json`, `SLUG/FIGURE.svg`, and brings `results.json` and `index.html`
 /// up to date, where the entries of other systems stay.
 ///
-/// Each file is replaced as a whole, so that a reader, or another run into the same folder, never sees half of one.
-/// Returns the page of the system.
+/// Each file is replaced as a whole, and runs into the same folder wait for each other with the lock file `.lock`.
+/// Returns the pages of all systems and of this one.
 ///
 /// # Errors
-/// [`ReportError::Io`] for a file that cannot be written, and the errors of [`read_results`] for what is there.
-pub fn save(out: &Path, report: &SystemReport, machine: &Machine, earlier: Option<&System>) -> Result<PathBuf, ReportError> {
+/// [`ReportError::Io`] for a file that cannot be written, and those of [`check_folder`].
+pub fn save(out: &Path, report: &SystemReport, machine: &Machine, earlier: Option<&System>) -> Result<[PathBuf; 2], ReportError> {
+    let lock = out.join(".lock");
+    let saved = with_lock(&lock, || save_alone(out, report, machine, earlier));
+    saved.unwrap_or_else(|source| Err(ReportError::Io { path: lock, source }))
+}
+
+fn save_alone(out: &Path, report: &SystemReport, machine: &Machine, earlier: Option<&System>) -> Result<[PathBuf; 2], ReportError> {
     let slug = &report.system.slug;
-    save_figures(&out.join(slug), report)?;
-    let page = out.join(format!("{slug}.html"));
-    save_json(&out.join(format!("{slug}.json")), report, machine)?;
-    save_html(&page, report, machine, earlier, Some("index.html"))?;
-    // Read only now, so that what another run has just added is kept.
+    let pages = [out.join("index.html"), out.join(format!("{slug}.html"))];
+    pages.iter().try_for_each(|page| check_ours(page))?;
     let path = out.join("results.json");
-    let mut results = if path.exists() { read_results(&path)? } else { Results::new(machine.clone()) };
+    let mut results = earlier_results(&path)?.unwrap_or_else(|| Results::new(machine.clone()));
+    save_figures(out, report, results.system(slug).map_or(&[], |before| &before.figures))?;
+    save_json(&out.join(format!("{slug}.json")), report, machine)?;
+    save_html(&pages[1], report, machine, earlier, Some("index.html"))?;
     results.replace(report.system.clone(), machine.clone());
     write_json(&path, &results)?;
-    write_text(&out.join("index.html"), &index_page(&results))?;
-    Ok(page)
+    write_text(&pages[0], &index_page(&results))?;
+    Ok(pages)
+}
+
+/// An error for a page that something else than this crate wrote: it is the user's own, and would be lost.
+fn check_ours(page: &Path) -> Result<(), ReportError> {
+    let mut head = Vec::new();
+    match fs::File::open(page).and_then(|file| file.take(1 << 10).read_to_end(&mut head)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(ReportError::Io { path: page.into(), source }),
+        Ok(_) => {}
+    }
+    if String::from_utf8_lossy(&head).contains(GENERATOR) { Ok(()) } else { Err(ReportError::Foreign { path: page.into() }) }
+}
+
+fn earlier_results(path: &Path) -> Result<Option<Results>, ReportError> {
+    if path.exists() { read_results(path).map(Some) } else { Ok(None) }
 }
 
 /// Writes the page of a system as a file of its own, without links to other files.
@@ -89,18 +129,21 @@ fn save_html(
     write_text(path, &system_page(&on(report, machine), earlier, index))
 }
 
-/// Writes the figures and removes those of an earlier run that are no more.
-fn save_figures(folder: &Path, report: &SystemReport) -> Result<(), ReportError> {
-    let keep: Vec<String> = report.figures.iter().map(|figure| format!("{}.svg", figure.name)).collect();
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".svg") && !keep.contains(&name) {
-            // Another run may have removed it first; a stale picture does no harm.
-            let _ = fs::remove_file(entry.path());
-        }
+/// Writes the figures and removes those that the earlier run of the system wrote and that are no more. Other files in
+/// the folder are the user's.
+fn save_figures(out: &Path, report: &SystemReport, before: &[FigureFile]) -> Result<(), ReportError> {
+    let now = &report.system.figures;
+    // A results file may have been edited: only what is surely a figure of this system is removed.
+    let own = |file: &str| {
+        let name = file.strip_prefix(&report.system.slug).and_then(|rest| rest.strip_prefix('/')?.strip_suffix(".svg"));
+        name.is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'))
+    };
+    for gone in before.iter().filter(|gone| own(&gone.file) && now.iter().all(|kept| kept.file != gone.file)) {
+        // The user may have removed it; a stale picture does no harm.
+        let _ = fs::remove_file(out.join(&gone.file));
     }
-    for (figure, name) in report.figures.iter().zip(&keep) {
-        write_text(&folder.join(name), &figure.svg)?;
+    for (figure, file) in report.figures.iter().zip(now) {
+        write_text(&out.join(&file.file), &figure.svg)?;
     }
     Ok(())
 }

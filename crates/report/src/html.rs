@@ -7,6 +7,9 @@ use crate::{Cell, Claim, Figure, Machine, Results, System, SystemReport, Table, 
 
 const STYLE: &str = include_str!("style.css");
 
+/// At the beginning of every page, by which it is known as ours.
+pub(crate) const GENERATOR: &str = "<meta charset=\"utf-8\"><meta name=\"generator\" content=\"gradus\">";
+
 /// The page of all systems in a folder, with a link to `SLUG.html` of each.
 pub fn index_page(results: &Results) -> String {
     let claims = |verdict| results.systems.iter().map(|system| system.count(verdict)).sum();
@@ -99,7 +102,7 @@ fn page(title: &str, body: Markup) -> String {
         (DOCTYPE)
         html lang="en" {
             head {
-                meta charset="utf-8";
+                (PreEscaped(GENERATOR))
                 meta name="viewport" content="width=device-width,initial-scale=1";
                 title { (title) " · Gradus" }
                 style { (PreEscaped(STYLE)) }
@@ -150,7 +153,7 @@ fn claims(report: &SystemReport, earlier: Option<&System>) -> Markup {
                         tr role="row" {
                             th.claim role="rowheader" scope="row" {
                                 div { (claim.text) }
-                                div.quiet.small { (claim.metric) @if !claim.gate && claim.verdict != Verdict::NeedsMore { " · provisional, not gated" } }
+                                div.quiet.small { (claim.metric) @if !claim.gate { " · provisional, not gated" } }
                             }
                             td role="cell" data-label="Threshold" { span { (claim.condition()) } }
                             td role="cell" data-label="Measured" { (measured(claim, report.values.get(&claim.id).map_or(&[], Vec::as_slice))) }
@@ -163,6 +166,7 @@ fn claims(report: &SystemReport, earlier: Option<&System>) -> Markup {
             }
         }
         p.quiet.small { "Measured: the mean over the seeds, with its 95 % Student-t interval in brackets. Numbers under Paper are the paper's own." }
+        @if let Some(words) = report.system.left_out() { p.quiet.small { (words) } }
         @if let Some(earlier) = earlier { (comparison(&report.system, earlier)) }
     }
 }
@@ -170,11 +174,7 @@ fn claims(report: &SystemReport, earlier: Option<&System>) -> Markup {
 fn measured(claim: &Claim, values: &[f64]) -> Markup {
     html! {
         div.number {
-            @match claim.measured {
-                Some(mean) => strong { (format_number(mean)) },
-                None if claim.seeds > 0 => "not finite",
-                None => span.quiet { "not measured" },
-            }
+            @if claim.measured.is_some() { strong { (claim.mean_in_words()) } } @else { span.quiet { (claim.mean_in_words()) } }
             @if let Some([low, high]) = claim.interval { " " span.whole { "[" (format_number(low)) ", " (format_number(high)) "]" } }
             @if values.len() > 1 {
                 details.small { summary { (values.len()) " seeds" }
@@ -200,7 +200,7 @@ fn before(claim: &Claim, earlier: &System) -> Markup {
     };
     html! {
         div.number {
-            @match before.measured { Some(mean) => (format_number(mean)), None => span.quiet { "not measured" } }
+            (before.mean_in_words())
             @if before.verdict != claim.verdict { div.small { "was: " (verdict_mark(before.verdict)) } }
         }
     }

@@ -30,7 +30,7 @@ mod table;
 
 pub use error::ReportError;
 pub use figure::{Bar, BarChart, Figure, HeatMap, Histogram, LineChart, Panel, Panels, Point, Reference, Sample, Scale, Series};
-pub use files::{read_results, save, save_json, save_page};
+pub use files::{check_folder, read_results, save, save_json, save_page};
 pub use html::{duration, index_page, system_page};
 pub use schema::{
     Claim, Direction, FigureFile, Machine, Paper, Profile, Results, SCHEMA, SYSTEM_SCHEMA, System, SystemReport, Threshold, Verdict,

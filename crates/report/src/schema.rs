@@ -152,6 +152,18 @@ pub struct System {
 }
 
 impl System {
+    /// How many claims the profile of the run leaves out, and which profiles measure them; none if it measures them all.
+    pub fn left_out(&self) -> Option<String> {
+        let left_out: Vec<&Claim> = self.claims.iter().filter(|claim| !claim.profiles.contains(&self.profile)).collect();
+        let measured = |profile: Profile| left_out.iter().filter(|claim| claim.profiles.contains(&profile)).count();
+        let others = Profile::ALL.map(|profile| (profile, measured(profile)));
+        let others: Vec<String> =
+            others.iter().filter(|(_, count)| *count > 0).map(|(profile, count)| format!("{profile} {count}")).collect();
+        let (profile, count, all) = (self.profile, left_out.len(), self.claims.len());
+        (count > 0)
+            .then(|| format!("The {profile} profile leaves out {count} of {all} claims; other profiles measure: {}.", others.join(", ")))
+    }
+
     /// The number of claims with this verdict.
     pub fn count(&self, verdict: Verdict) -> usize {
         self.claims.iter().filter(|claim| claim.verdict == verdict).count()
@@ -179,8 +191,11 @@ pub struct Claim {
     pub seeds: usize,
     /// The paper's own number, where it gives one.
     pub paper: Option<Paper>,
-    /// Whether the exit status depends on this claim; `false` for a provisional one and in a profile that does not measure it.
+    /// Whether the exit status depends on this claim in the profiles that measure it; `false` for a provisional one.
     pub gate: bool,
+    /// The profiles that measure the claim.
+    #[serde(default)]
+    pub profiles: Vec<Profile>,
     /// The mean against the threshold.
     pub verdict: Verdict,
 }
@@ -234,6 +249,15 @@ pub enum Verdict {
 }
 
 impl Claim {
+    /// The mean for people, or why there is none.
+    pub fn mean_in_words(&self) -> String {
+        match self.measured {
+            Some(mean) => format_number(mean),
+            None if self.seeds > 0 => "not finite".into(),
+            None => "not measured".into(),
+        }
+    }
+
     /// What the mean must satisfy, for people: `≥ 0.7`, `within 0.97 … 1.03`.
     pub fn condition(&self) -> String {
         let sign = match self.direction {

@@ -20,6 +20,7 @@ fn claim(id: &str, verdict: Verdict) -> Claim {
         seeds: 2,
         paper: Some(Paper { value: 1.0, source: NASTY.into() }),
         gate: true,
+        profiles: Profile::ALL.into(),
         verdict,
     }
 }
@@ -107,21 +108,77 @@ fn saving_keeps_other_systems_and_replaces_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("new/out");
     save(&out, &report("one"), &machine("A"), None).unwrap();
-    fs::write(out.join("one/stale.svg"), "").unwrap();
     save(&out, &report("two"), &machine("B"), None).unwrap();
     let mut again = report("one");
     again.system.seed = 9;
-    assert_eq!(save(&out, &again, &machine("B"), None).unwrap(), out.join("one.html"));
+    assert_eq!(save(&out, &again, &machine("B"), None).unwrap(), [out.join("index.html"), out.join("one.html")]);
     let results = read_results(&out.join("results.json")).unwrap();
     let entries: Vec<_> = results.systems.iter().map(|system| (system.slug.as_str(), system.seed)).collect();
     assert_eq!(entries, [("one", 9), ("two", 0)]);
     assert_eq!(results.machine, machine("B"));
     assert!(results.systems.iter().all(|system| system.machine.is_none()), "both ran on B");
-    assert!(out.join("one/curve.svg").is_file() && !out.join("one/stale.svg").exists());
     let index = fs::read_to_string(out.join("index.html")).unwrap();
     assert!(index.contains("one.html") && index.contains("two.html"));
     let own: SystemReport = serde_json::from_slice(&fs::read(out.join("one.json")).unwrap()).unwrap();
     assert_eq!((own.system.machine, own.figures), (Some(machine("B")), again.figures));
+}
+
+#[test]
+fn only_own_figures_are_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path();
+    fs::write(out.join("mine.svg"), "").unwrap();
+    let mut first = report("one");
+    let listed = |name: &str| FigureFile { file: name.into(), title: String::new(), alt: String::new() };
+    first.figures.push(Figure { name: "gone".into(), ..first.figures[0].clone() });
+    first.system.figures.push(listed("one/gone.svg"));
+    first.system.figures.push(listed("one/../../mine.svg"));
+    first.system.figures.push(listed("mine.svg"));
+    save(out, &first, &machine("A"), None).unwrap();
+    fs::write(out.join("one/mine.svg"), "").unwrap();
+    assert!(out.join("one/gone.svg").is_file());
+    save(out, &report("one"), &machine("A"), None).unwrap();
+    assert!(out.join("one/curve.svg").is_file() && !out.join("one/gone.svg").exists());
+    assert!(out.join("one/mine.svg").is_file() && out.join("mine.svg").is_file());
+}
+
+#[test]
+fn the_users_own_pages_are_not_overwritten() {
+    for name in ["index.html", "one.html"] {
+        let folder = tempfile::tempdir().unwrap();
+        let page = folder.path().join(name);
+        fs::write(&page, "<!doctype html><title>Mine</title>").unwrap();
+        assert!(matches!(check_folder(folder.path(), ["one"]), Err(ReportError::Foreign { path }) if path == page));
+        assert!(matches!(save(folder.path(), &report("one"), &machine("A"), None), Err(ReportError::Foreign { .. })));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().filter(|entry| entry.as_ref().unwrap().file_name() != ".lock").count(), 1);
+        fs::remove_file(&page).unwrap();
+        save(folder.path(), &report("one"), &machine("A"), None).unwrap();
+        check_folder(folder.path(), ["one", "two"]).unwrap();
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_said_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    assert!(matches!(check_folder(&file, ["one"]), Err(ReportError::Io { .. })));
+    fs::write(folder.path().join("one"), "a file in the place of the figures").unwrap();
+    assert!(matches!(check_folder(folder.path(), ["one"]), Err(ReportError::Io { .. })));
+    check_folder(folder.path(), ["two"]).unwrap();
+}
+
+#[test]
+fn runs_into_one_folder_lose_no_entry() {
+    let folder = tempfile::tempdir().unwrap();
+    let slugs = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    std::thread::scope(|scope| {
+        for slug in slugs {
+            scope.spawn(|| save(folder.path(), &report(slug), &machine("A"), None).unwrap());
+        }
+    });
+    let results = read_results(&folder.path().join("results.json")).unwrap();
+    assert_eq!(results.systems.iter().map(|system| system.slug.as_str()).collect::<Vec<_>>(), slugs);
 }
 
 #[test]
@@ -152,7 +209,7 @@ fn the_results_file_has_the_documented_keys() {
 
 #[test]
 fn the_example_of_the_schema_page_is_of_the_schema() {
-    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/results-schema.md")).unwrap();
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/src/guide/results-schema.md")).unwrap();
     let example = page.split("```json").nth(1).unwrap().split("```").next().unwrap();
     let results: Results = serde_json::from_str(example).unwrap();
     let value: serde_json::Value = serde_json::from_str(example).unwrap();

@@ -67,9 +67,10 @@ fn the_status_is_the_worst_gated_verdict() {
     assert_eq!(run(&FAKE, &Settings::default()).unwrap().status, Status::Fails);
     let smoke = run(&FAKE, &Settings { profile: Profile::Smoke, seed: 1, ..Settings::default() }).unwrap();
     assert_eq!(smoke.status, Status::Holds);
-    assert!(!smoke.report.system.claims[1].gate);
+    assert!(smoke.report.system.claims[1].gate, "the gate is as declared");
+    assert_eq!(smoke.report.system.claims[1].verdict, Verdict::NeedsMore);
     let unmeasured = Experiment { options: &[], run: |_| Ok(Outcome::default()), ..FAKE };
-    assert_eq!(run(&unmeasured, &Settings::default()).unwrap().status, Status::NeedsMore);
+    assert_eq!(run(&unmeasured, &Settings::default()).unwrap().status, Status::NeedsMore, "this profile should measure it");
     assert_eq!(smoke.report.system.claims[1].measured, None, "the smoke profile does not judge this claim");
     assert!(!smoke.report.values.contains_key("mean"));
     assert_eq!(
@@ -173,8 +174,11 @@ fn resume_reads_the_parts_of_the_same_run_only() {
     assert_eq!(computed(&Settings { profile: Profile::Full, ..resume.clone() }), 4, "another profile");
     assert_eq!(computed(&Settings { options: [("steps".into(), "4".into())].into(), ..resume.clone() }), 4, "another option");
     assert_eq!(computed(&resume), 0, "the first parts are still there");
+    let kept = part_files(folder.path()).len();
     assert_eq!(computed(&fresh), 4, "without --resume everything is computed");
-    assert_eq!(part_files(folder.path()).len(), 4, "and the stale parts are gone");
+    assert_eq!(computed(&Settings { seed: 1, ..resume.clone() }), 0, "and parts of other settings stay");
+    run(&Experiment { run: |_| Ok(Outcome::default()), ..PARTS }, &fresh).unwrap();
+    assert_eq!(part_files(folder.path()).len(), kept - 4, "but those of the same are gone");
 }
 
 #[test]
