@@ -1,5 +1,6 @@
 //! The training loop.
 
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use gradus_base::{Cancel, Interrupted};
 use gradus_checkpoint::{Checkpoint, CheckpointError};
 use gradus_optimizers::{OptimizerError, Rule, clip_norm};
 
-use crate::files;
+use crate::{EarlyStop, files};
 
 /// How long and how [`fit`] trains.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +28,7 @@ pub struct FitOptions {
 /// the same bits as one that was never interrupted.
 #[derive(Clone, Debug)]
 pub struct Saving {
-    /// The safetensors file: the model under `model.`, the rule's state under `state.`, the losses so far, and the step.
+    /// The safetensors file: the model under `model.`, the rule's state under `state.`, the losses and scores so far, and the step.
     pub file: PathBuf,
     /// Steps between two savings; 0 saves only at the end or on interruption.
     pub every: u64,
@@ -44,6 +45,17 @@ pub struct Step<'a, P: Params> {
     pub gradient_norm: Option<f64>,
     /// The model after the update.
     pub model: &'a P,
+    scores: &'a RefCell<Vec<f64>>,
+}
+
+impl<P: Params> Step<'_, P> {
+    /// Notes a validation score, and breaks when `stop` would after all scores so far. They are saved with the training,
+    /// so that an interrupted one stops at the same step.
+    pub fn stop_early(&self, score: f64, mut stop: EarlyStop) -> ControlFlow<()> {
+        let mut scores = self.scores.borrow_mut();
+        scores.push(score);
+        scores.iter().map(|&score| stop.update(score)).last().unwrap_or(ControlFlow::Continue(()))
+    }
 }
 
 /// What came out of a training.
@@ -55,6 +67,8 @@ pub struct Fitted<P, S> {
     pub state: S,
     /// The loss of each step's batch, before its update.
     pub losses: Vec<f64>,
+    /// The scores noted by [`Step::stop_early`].
+    pub scores: Vec<f64>,
     /// Whether the watcher ended the training before the last step.
     pub stopped: bool,
 }
@@ -80,9 +94,6 @@ pub enum FitError {
     /// A setting of the rule is out of range, or the state belongs to another model.
     #[error(transparent)]
     Rule(#[from] OptimizerError),
-    /// The clipping norm is not positive.
-    #[error("clip_norm is {0}, but must be positive")]
-    ClipNorm(f64),
     /// The saved state cannot be read or written, or belongs to another model.
     #[error(transparent)]
     Saving(#[from] CheckpointError),
@@ -120,14 +131,12 @@ pub fn fit<P: Params, R: Rule<P>, B>(
     options: &FitOptions,
     mut watch: impl FnMut(&Step<'_, P>) -> ControlFlow<()>,
 ) -> Result<Fitted<P, R::State>, FitError> {
-    if let Some(limit) = options.clip_norm.filter(|limit| limit.is_nan() || *limit <= 0.0) {
-        return Err(FitError::ClipNorm(limit));
-    }
     let mut run = start(model, rule, options.saving.as_ref())?;
+    let scores = RefCell::new(std::mem::take(&mut run.scores));
     while (run.losses.len() as u64) < options.steps && !run.stopped {
         let step = run.losses.len() as u64;
         if let Err(interrupted) = options.cancel.check() {
-            save(&run, options.saving.as_ref())?;
+            save(&run, &scores.borrow(), options.saving.as_ref())?;
             return Err(interrupted.into());
         }
         let batch = batches(step);
@@ -144,19 +153,20 @@ pub fn fit<P: Params, R: Rule<P>, B>(
         if !loss.is_finite() {
             return Err(FitError::Diverged { step: step + 1, loss });
         }
-        let gradient_norm = options.clip_norm.map(|limit| {
-            let (clipped, norm) = clip_norm(&gradient, limit);
-            gradient = clipped;
-            norm
-        });
+        let mut gradient_norm = None;
+        if let Some(limit) = options.clip_norm {
+            let (clipped, norm) = clip_norm(&gradient, limit)?;
+            (gradient, gradient_norm) = (clipped, Some(norm));
+        }
         rule.step(&mut run.model, &gradient, &mut run.state)?;
         run.losses.push(loss);
-        run.stopped = watch(&Step { step: step + 1, loss, gradient_norm, model: &run.model }).is_break();
+        run.stopped = watch(&Step { step: step + 1, loss, gradient_norm, model: &run.model, scores: &scores }).is_break();
         if options.saving.as_ref().is_some_and(|saving| saving.every > 0 && (step + 1).is_multiple_of(saving.every)) {
-            save(&run, options.saving.as_ref())?;
+            save(&run, &scores.borrow(), options.saving.as_ref())?;
         }
     }
-    save(&run, options.saving.as_ref())?;
+    run.scores = scores.into_inner();
+    save(&run, &run.scores, options.saving.as_ref())?;
     Ok(run)
 }
 
@@ -169,14 +179,14 @@ fn wrong_shape<T: Scalar>(value: &Tensor<T>, shape: &mut Option<Vec<usize>>) -> 
 fn start<P: Params, R: Rule<P>>(model: P, rule: &R, saving: Option<&Saving>) -> Result<Fitted<P, R::State>, FitError> {
     let Some(file) = saving.map(|saving| saving.file.as_path()).filter(|file| file.exists()) else {
         let state = rule.init(&model);
-        return Ok(Fitted { model, state, losses: Vec::new(), stopped: false });
+        return Ok(Fitted { model, state, losses: Vec::new(), scores: Vec::new(), stopped: false });
     };
     let saved = Checkpoint::read(file)?;
-    let losses = saved.to_f64("losses")?;
+    let (losses, scores) = (saved.to_f64("losses")?, saved.to_f64("scores")?);
     let step = saved_step(file, &saved, losses.len())?;
     let model = files::extract(&saved, "model.", &model)?;
     let state = files::extract(&saved, "state.", &rule.state_at(step, &model))?;
-    Ok(Fitted { model, state, losses, stopped: saved.metadata.contains_key("stopped") })
+    Ok(Fitted { model, state, losses, scores, stopped: saved.metadata.contains_key("stopped") })
 }
 
 fn saved_step(file: &Path, saved: &Checkpoint, losses: usize) -> Result<u64, FitError> {
@@ -187,12 +197,13 @@ fn saved_step(file: &Path, saved: &Checkpoint, losses: usize) -> Result<u64, Fit
     }
 }
 
-fn save<P: Params, S: Params>(run: &Fitted<P, S>, saving: Option<&Saving>) -> Result<(), CheckpointError> {
+fn save<P: Params, S: Params>(run: &Fitted<P, S>, scores: &[f64], saving: Option<&Saving>) -> Result<(), CheckpointError> {
     let Some(saving) = saving else { return Ok(()) };
     let mut checkpoint = Checkpoint::new();
     files::insert(&mut checkpoint, "model.", &run.model)?;
     files::insert(&mut checkpoint, "state.", &run.state)?;
     checkpoint.insert_f64("losses", &[run.losses.len()], &run.losses)?;
+    checkpoint.insert_f64("scores", &[scores.len()], scores)?;
     checkpoint.metadata.insert("step".into(), run.losses.len().to_string());
     if run.stopped {
         checkpoint.metadata.insert("stopped".into(), "yes".into());

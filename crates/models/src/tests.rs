@@ -100,6 +100,9 @@ fn losses_by_hand() {
     let logits = T64::vector(&[0.0, 800.0, -800.0]);
     let bce = loss::binary_cross_entropy(&logits, &T64::vector(&[1.0, 1.0, 0.0])).item();
     assert!((bce - 2f64.ln() / 3.0).abs() < 1e-15);
+    let (zero, target) = (T64::vector(&[0.0]), T64::vector(&[0.0]));
+    assert_eq!(grad(|z: &T64| loss::binary_cross_entropy(z, &target), &zero).item(), 0.5);
+    assert_eq!(gradus_autodiff::hvp(|z: &T64| loss::binary_cross_entropy(z, &target), &zero, &T64::ones(&[1])).item(), 0.25);
     let gradient = grad(|z: &T64| loss::binary_cross_entropy(z, &T64::vector(&[1.0])), &T64::vector(&[0.3]));
     assert!((gradient.item() - (1.0 / (1.0 + (-0.3f64).exp()) - 1.0)).abs() < 1e-15);
 }
@@ -181,6 +184,31 @@ fn the_watcher_ends_a_training_for_good() {
 }
 
 #[test]
+fn early_stopping_survives_an_interruption() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = |name: &str, cancel| FitOptions {
+        steps: 100,
+        saving: Some(Saving { file: folder.path().join(name), every: 0 }),
+        cancel,
+        ..FitOptions::default()
+    };
+    // Scores that rise until step 6, and patience for four more.
+    let watch = |step: &Step<'_, Mlp<f64>>| step.stop_early(step.step.min(6) as f64, EarlyStop::new(4));
+    let whole = fit(mlp(), &Sgd::default(), batch, squared, &options("whole", Cancel::new()), watch).unwrap();
+    assert!(whole.stopped && whole.losses.len() == 10);
+    assert_eq!(whole.scores, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 6.0, 6.0, 6.0, 6.0]);
+    let cancel = Cancel::new();
+    let interrupted = fit(mlp(), &Sgd::default(), batch, squared, &options("part", cancel.clone()), |step| {
+        if step.step == 8 {
+            cancel.cancel();
+        }
+        watch(step)
+    });
+    assert!(matches!(interrupted, Err(FitError::Interrupted(_))));
+    assert_eq!(fit(mlp(), &Sgd::default(), batch, squared, &options("part", Cancel::new()), watch).unwrap(), whole);
+}
+
+#[test]
 fn trainings_that_cannot_go_on_say_why() {
     let run = |rule: Sgd, options: FitOptions, loss: fn(&Mlp<f64>, &(T64, T64)) -> T64| fit(mlp(), &rule, batch, loss, &options, carry_on);
     let three = || FitOptions { steps: 3, ..FitOptions::default() };
@@ -189,7 +217,7 @@ fn trainings_that_cannot_go_on_say_why() {
     let many = run(Sgd::default(), three(), |m, (x, _)| m.call(x));
     assert!(matches!(many, Err(FitError::LossShape { shape }) if shape == [8, 1]));
     let clip = run(Sgd::default(), FitOptions { clip_norm: Some(0.0), ..three() }, squared);
-    assert!(matches!(clip, Err(FitError::ClipNorm(0.0))));
+    assert!(matches!(clip, Err(FitError::Rule(gradus_optimizers::OptimizerError::Setting { name: "clip_norm", .. }))));
     let rule = run(Sgd { learning_rate: -1.0, momentum: 0.0 }, three(), squared);
     assert!(matches!(rule, Err(FitError::Rule(_))));
 

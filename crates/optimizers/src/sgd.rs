@@ -50,6 +50,9 @@ impl<P: Params> Rule<P> for Sgd {
         check_like("the gradient", gradient, params)?;
         let rate = P::Elem::from_f64(self.learning_rate);
         let Some(velocity) = &mut state.velocity else {
+            if self.momentum > 0.0 {
+                return Err(OptimizerError::Shape { what: "the velocity", found: 0, expected: params.count() });
+            }
             for (x, g) in params.leaves_mut().into_iter().zip(gradient.leaves()) {
                 x.update(g, |x, g| x - rate * g);
             }

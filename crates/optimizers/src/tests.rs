@@ -56,10 +56,18 @@ fn adam_finds_the_minimum_of_rosenbrock_and_resumes_exactly() {
 
 #[test]
 fn clipping_keeps_the_direction() {
-    let (clipped, norm) = clip_norm(&(T64::vector(&[3.0]), T64::vector(&[4.0])), 1.0);
+    let (clipped, norm) = clip_norm(&(T64::vector(&[3.0]), T64::vector(&[4.0])), 1.0).unwrap();
     assert_eq!(norm, 5.0);
     assert!((clipped.0.item() - 0.6).abs() < 1e-15 && (clipped.1.item() - 0.8).abs() < 1e-15);
-    assert_eq!(clip_norm(&T64::vector(&[0.5]), 1.0).0.item(), 0.5);
+    assert_eq!(clip_norm(&T64::vector(&[0.5]), 1.0).unwrap().0.item(), 0.5);
+    // The squares overflow f32, the norm does not.
+    let (clipped, norm) = clip_norm(&Tensor::<f32>::vector(&[3e20, 4e20]), 1.0).unwrap();
+    assert!((norm / 5e20 - 1.0).abs() < 1e-6 && (clipped.norm().item() - 1.0).abs() < 1e-6);
+    let (kept, norm) = clip_norm(&T64::vector(&[f64::NAN, 1.0]), 1.0).unwrap();
+    assert!(norm.is_nan() && kept.as_slice()[1] == 1.0);
+    for limit in [-1.0, 0.0, f64::NAN] {
+        assert!(matches!(clip_norm(&T64::vector(&[3.0]), limit), Err(OptimizerError::Setting { name: "clip_norm", .. })));
+    }
 }
 
 #[test]
@@ -69,6 +77,9 @@ fn wrong_settings_and_shapes_change_nothing() {
     let bad = Sgd { learning_rate: f64::NAN, momentum: 0.0 };
     let error = bad.step(&mut x, &before, &mut Rule::<T64>::init(&bad, &before)).unwrap_err();
     assert!(matches!(error, OptimizerError::Setting { name: "learning_rate", .. }));
+    let heavy = Sgd { momentum: 0.9, ..Sgd::default() };
+    let error = heavy.step(&mut x, &before, &mut crate::SgdState { velocity: None }).unwrap_err();
+    assert_eq!(error, OptimizerError::Shape { what: "the velocity", found: 0, expected: 2 });
     let rule = Adam { beta2: 1.0, ..Adam::default() };
     let mut state = rule.init(&x);
     assert!(matches!(rule.step(&mut x, &before, &mut state), Err(OptimizerError::Setting { name: "beta2", .. })));
@@ -131,7 +142,7 @@ mod properties {
         #[test]
         fn clipping_bounds_the_norm(count in 1usize..20, limit in 0.01f64..10.0, seed in 0u64..1000) {
             let g = draw(count, seed);
-            let (clipped, norm) = clip_norm(&g, limit);
+            let (clipped, norm) = clip_norm(&g, limit).unwrap();
             prop_assert!((norm - g.norm().item()).abs() < 1e-12);
             prop_assert!(clipped.norm().item() <= limit * (1.0 + 1e-12));
             if norm <= limit { prop_assert_eq!(clipped, g); }
