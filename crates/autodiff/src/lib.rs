@@ -27,7 +27,7 @@ mod kernels;
 mod node;
 mod ops;
 mod params;
-pub mod per_example;
+mod per_example;
 mod scalar;
 mod shape;
 mod tensor;
@@ -37,7 +37,6 @@ mod transforms;
 
 pub use error::TensorError;
 pub use gradus_autodiff_derive::Params;
-pub use node::{Cx, Rule};
 pub use params::{Params, Path};
 pub use per_example::{ExampleGrads, PerExampleError, per_example};
 pub use scalar::Scalar;

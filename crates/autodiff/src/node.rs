@@ -8,10 +8,11 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::per_example::Factor;
 use crate::{Scalar, Shape, Tensor};
 
 /// How an operation is differentiated. Written once, in terms of tensor operations, so that every order works.
-pub trait Rule<T: Scalar>: Send + Sync + 'static {
+pub(crate) trait Rule<T: Scalar>: Send + Sync + 'static {
     /// The operation's name, for messages.
     fn name(&self) -> &'static str;
 
@@ -32,8 +33,9 @@ pub trait Rule<T: Scalar>: Send + Sync + 'static {
     }
 
     /// The per-example gradients of parent `i`, which does not depend on the examples, as a factor, where there is something
-    /// better than running the rule once for each of the `batch` examples.
-    fn example_factor(&self, _parent: usize, _g: &Tensor<T>, _batch: usize) -> Option<crate::per_example::Factor<T>> {
+    /// better than running the rule once for each of the `batch` examples. When `recording`, an outer derivative needs the
+    /// factor's history: it must be made by recorded operations on `g` and the saved tensors.
+    fn example_factor(&self, _parent: usize, _g: &Tensor<T>, _batch: usize, _recording: bool) -> Option<Factor<T>> {
         None
     }
 }
@@ -149,8 +151,9 @@ pub(crate) struct Level {
 impl Level {
     #[track_caller]
     pub(crate) fn enter() -> Self {
-        let level = LEVEL.with(|l| l.replace(l.get() + 1));
+        let level = LEVEL.with(Cell::get);
         assert!(level < 64, "derivatives are nested more than 64 deep");
+        LEVEL.with(|l| l.set(level + 1));
         Self { bit: 1 << level }
     }
 }
@@ -187,7 +190,7 @@ pub(crate) fn leaf<T: Scalar>(x: &Tensor<T>, bit: u64) -> Tensor<T> {
 }
 
 /// What a rule sees of the pass that runs it.
-pub struct Cx<'a, T: Scalar> {
+pub(crate) struct Cx<'a, T: Scalar> {
     node: &'a NodeRef<T>,
     recording: bool,
     wanted: &'a dyn Fn(&NodeRef<T>) -> bool,
@@ -228,33 +231,28 @@ pub(crate) fn run_rule<T: Scalar>(
 
 impl<T: Scalar> Cx<'_, T> {
     /// Whether the gradient of parent `i` is needed.
-    pub fn wants(&self, i: usize) -> bool {
+    pub(crate) fn wants(&self, i: usize) -> bool {
         self.node.parents.as_slice()[i].as_ref().is_some_and(self.wanted)
-    }
-
-    /// The shape of parent `i`'s value, when that parent is tracked.
-    pub fn parent_shape(&self, i: usize) -> Option<Shape> {
-        self.node.parents.as_slice()[i].as_ref().map(|p| p.shape)
     }
 
     /// Whether nothing will differentiate this pass: neither an outer derivative of the function, nor one with respect to
     /// the gradient `g` (forward mode does that). Only then may a rule leave the recorded operations.
-    pub fn is_plain(&self, g: &Tensor<T>) -> bool {
+    pub(crate) fn is_plain(&self, g: &Tensor<T>) -> bool {
         !self.recording && !g.is_tracked()
     }
 
     /// A saved tensor: tracked when an outer derivative needs it, plain otherwise.
-    pub fn get(&self, saved: &Tensor<T>) -> Tensor<T> {
+    pub(crate) fn get(&self, saved: &Tensor<T>) -> Tensor<T> {
         if self.recording { saved.clone() } else { saved.detach() }
     }
 
     /// The operation's own output, saved untracked; tracked when an outer derivative needs it.
-    pub fn output(&self, saved: &Tensor<T>) -> Tensor<T> {
+    pub(crate) fn output(&self, saved: &Tensor<T>) -> Tensor<T> {
         if self.recording { saved.detach().with_node(self.node.clone()) } else { saved.detach() }
     }
 
     /// The shape of gradients of a value of `shape`: with an axis in front when they are stacked.
-    pub fn shape(&self, shape: &[usize]) -> Vec<usize> {
+    pub(crate) fn shape(&self, shape: &[usize]) -> Vec<usize> {
         self.stack.into_iter().chain(shape.iter().copied()).collect()
     }
 
@@ -265,7 +263,7 @@ impl<T: Scalar> Cx<'_, T> {
     }
 
     /// The gradient with respect to a value that was broadcast from `shape`: sums over the axes along which it was repeated.
-    pub fn sum_to(&self, gradient: &Tensor<T>, shape: &[usize]) -> Tensor<T> {
+    pub(crate) fn sum_to(&self, gradient: &Tensor<T>, shape: &[usize]) -> Tensor<T> {
         let Some(count) = self.stack else { return gradient.sum_to(shape) };
         // Unit axes between the stack and the value, which broadcasting added, are summed like the others.
         let missing = gradient.rank() - 1 - shape.len();
@@ -274,7 +272,7 @@ impl<T: Scalar> Cx<'_, T> {
     }
 
     /// Adds `gradient` to the gradient of parent `i`.
-    pub fn add(&mut self, i: usize, gradient: Tensor<T>) {
+    pub(crate) fn add(&mut self, i: usize, gradient: Tensor<T>) {
         self.found.push((i, gradient));
     }
 }

@@ -95,12 +95,14 @@ pub trait Params: Clone {
         mapped
     }
 
-    /// Each pair of differentiable tensors combined. Panics when `other` has another number of them.
+    /// Each pair of differentiable tensors combined.
+    ///
+    /// # Panics
+    /// When `other` has other tensors: another number, or other shapes.
     #[track_caller]
     fn zip_map(&self, other: &Self, mut f: impl FnMut(&Tensor<Self::Elem>, &Tensor<Self::Elem>) -> Tensor<Self::Elem>) -> Self {
-        let others = other.leaves();
-        assert!(others.len() == self.leaves().len(), "zip_map: the models have {} and {} tensors", self.leaves().len(), others.len());
-        let mut others = others.into_iter();
+        assert_alike("zip_map", self, other);
+        let mut others = other.leaves().into_iter();
         self.map(|_, x| others.next().map_or_else(|| x.clone(), |y| f(x, y)))
     }
 
@@ -117,11 +119,13 @@ pub trait Params: Clone {
     }
 
     /// The inner product of two models, a scalar that can be differentiated.
+    ///
+    /// # Panics
+    /// When `other` has other tensors: another number, or other shapes.
     #[track_caller]
     fn dot(&self, other: &Self) -> Tensor<Self::Elem> {
-        let (a, b) = (self.leaves(), other.leaves());
-        assert!(a.len() == b.len(), "dot: the models have {} and {} tensors", a.len(), b.len());
-        a.into_iter().zip(b).map(|(a, b)| (a * b).sum()).fold(Tensor::scalar(Self::Elem::ZERO), |sum, x| sum + x)
+        assert_alike("dot", self, other);
+        self.leaves().into_iter().zip(other.leaves()).map(|(a, b)| (a * b).sum()).fold(Tensor::scalar(Self::Elem::ZERO), |sum, x| sum + x)
     }
 
     /// The Euclidean norm of all tensors together.
@@ -130,6 +134,9 @@ pub trait Params: Clone {
     }
 
     /// `self + scale · other`.
+    ///
+    /// # Panics
+    /// When `other` has other tensors: another number, or other shapes.
     #[track_caller]
     fn axpy(&self, scale: Self::Elem, other: &Self) -> Self {
         self.zip_map(other, |x, y| x + &(y * scale))
@@ -192,6 +199,15 @@ pub trait Params: Clone {
     /// ```
     fn matching(&self, patterns: &[&str]) -> Self {
         self.select(|name| patterns.iter().any(|pattern| gradus_base::matches(pattern, name)))
+    }
+}
+
+#[track_caller]
+fn assert_alike<P: Params>(what: &str, a: &P, b: &P) {
+    let (a, b) = (a.leaves(), b.leaves());
+    assert!(a.len() == b.len(), "{what}: the models have {} and {} tensors", a.len(), b.len());
+    for (i, (a, b)) in a.into_iter().zip(b).enumerate() {
+        assert!(a.shape() == b.shape(), "{what}: tensor {i} has shape {} in one model and {} in the other", a.shape_ref(), b.shape_ref());
     }
 }
 

@@ -5,9 +5,9 @@
 //! on the inputs is used, a sum of [`Factor`]s. Where an operation has no factor, its rule is run once for each example.
 
 use crate::kernels::{Buffer, pointwise};
-use crate::node::{Level, NodeRef, run_rule};
+use crate::node::{Found, Level, NodeRef, run_rule};
 use crate::transforms::variables;
-use crate::{Params, Scalar, Tensor};
+use crate::{MAX_RANK, Params, Scalar, Tensor};
 
 /// What makes per-example gradients undefined.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -32,8 +32,11 @@ pub enum PerExampleError {
     /// The losses do not depend on the inputs, so that the examples cannot be told apart.
     #[error("the losses do not depend on the inputs given: pass the batch as inputs instead of capturing it")]
     InputsUnused,
-    /// An operation combines different examples, so that an example's gradient is not its own.
-    #[error("operation `{operation}` mixes examples: per-example gradients are not defined through it")]
+    /// An operation combines different examples, so that an example's gradient is not its own, or does not say that it
+    /// keeps them apart.
+    #[error(
+        "operation `{operation}` mixes examples, or does not say that it keeps them apart: per-example gradients are not defined through it"
+    )]
     MixesExamples {
         /// The operation's name.
         operation: &'static str,
@@ -42,7 +45,7 @@ pub enum PerExampleError {
 
 /// A part of the per-example gradients of one tensor.
 #[derive(Debug, Clone)]
-pub enum Factor<T: Scalar> {
+pub(crate) enum Factor<T: Scalar> {
     /// `Σ_t rows[b, t]ᵀ columns[b, t]`: stored as `[batch · time, r]` and `[batch · time, c]`.
     Outer {
         /// The factor that indexes the rows of the parameter.
@@ -65,13 +68,9 @@ pub struct ExampleGrads<P: Params> {
 /// Examples are added up in this many groups, whatever the number of threads.
 const GROUPS: usize = 4;
 
-enum Gradient<T: Scalar> {
-    Aligned(Tensor<T>),
-    Each(Vec<Factor<T>>),
-}
-
 /// The gradients of `f(params, inputs)[b]` for every example `b`. `inputs` holds whatever has an example axis: its tensors
-/// share the size of axis 0. Labels and other constants may be captured.
+/// share the size of axis 0. Labels and other constants may be captured. Inside another derivative, what is made of the
+/// gradients is differentiated like anything else.
 ///
 /// ```
 /// use gradus_autodiff::{Tensor, per_example};
@@ -101,8 +100,10 @@ pub fn per_example<P: Params, X: Params<Elem = P::Elem>>(
     if y.node().is_none_or(|n| n.depends & example.bit == 0) {
         return Err(PerExampleError::InputsUnused);
     }
-    let losses = y.detach();
-    let factors = backward(y, batch, level.bit, example.bit, &ids)?;
+    let recording = y.node().is_some_and(|n| n.depends & (level.bit - 1) != 0);
+    let losses = if recording { y.clone() } else { y.detach() };
+    let pass = Pass { batch, recording, bit: level.bit, example: example.bit, first: ids.first().copied().unwrap_or(u64::MAX) };
+    let factors = pass.run(y, &ids)?;
     Ok(ExampleGrads { params: params.map(|_, x| x.detach()), batch, losses, factors })
 }
 
@@ -118,117 +119,151 @@ fn batch_of<X: Params>(inputs: &X) -> Result<usize, PerExampleError> {
     batch.ok_or(PerExampleError::InputsUnused)
 }
 
-fn backward<T: Scalar>(y: Tensor<T>, batch: usize, bit: u64, example: u64, leaves: &[u64]) -> Result<Vec<Vec<Factor<T>>>, PerExampleError> {
-    let mut slots: Vec<Vec<Factor<T>>> = leaves.iter().map(|_| Vec::new()).collect();
-    let first = leaves.first().copied().unwrap_or(u64::MAX);
-    let wanted = |node: &NodeRef<T>| node.depends & bit != 0 && node.id >= first;
-    let seed = Tensor::ones(&[batch]);
-    let mut frontier: Vec<(NodeRef<T>, Gradient<T>)> = Vec::new();
-    if let Some(root) = y.into_node().filter(&wanted) {
-        frontier.push((root, Gradient::Aligned(seed)));
-    }
-    while let Some((node, g)) = frontier.pop() {
-        if let Ok(slot) = leaves.binary_search(&node.id) {
-            slots[slot] = into_factors(g, batch);
-            continue;
+/// One backward pass for all examples.
+struct Pass {
+    batch: usize,
+    /// Whether an outer derivative differentiates what the pass makes.
+    recording: bool,
+    /// The levels of the parameters and of the inputs.
+    bit: u64,
+    example: u64,
+    /// The id of the first parameter: nodes before it belong to other derivatives.
+    first: u64,
+}
+
+enum Gradient<T: Scalar> {
+    Aligned(Tensor<T>),
+    Each(Vec<Factor<T>>),
+    /// None: the value depends on the inputs alone, and is visited to see that it keeps the examples apart.
+    Unneeded,
+}
+
+impl Pass {
+    fn run<T: Scalar>(&self, y: Tensor<T>, leaves: &[u64]) -> Result<Vec<Vec<Factor<T>>>, PerExampleError> {
+        let mut slots: Vec<Vec<Factor<T>>> = leaves.iter().map(|_| Vec::new()).collect();
+        let seed = Tensor::ones(&[self.batch]);
+        let mut frontier: Vec<(NodeRef<T>, Gradient<T>)> = Vec::new();
+        if let Some(root) = y.into_node() {
+            let g = if self.wants(&root) { Gradient::Aligned(seed) } else { Gradient::Unneeded };
+            frontier.push((root, g));
         }
-        for (i, gradient) in pull_back(&node, g, batch, example, &wanted)? {
-            let Some(parent) = node.parents.as_slice()[i].as_ref() else { continue };
-            match frontier.binary_search_by_key(&parent.id, |(n, _)| n.id) {
-                Ok(at) => {
-                    let old = std::mem::replace(&mut frontier[at].1, Gradient::Each(Vec::new()));
-                    frontier[at].1 = sum(old, gradient, batch);
+        while let Some((node, g)) = frontier.pop() {
+            if let Ok(slot) = leaves.binary_search(&node.id) {
+                slots[slot] = self.factors(g);
+                continue;
+            }
+            for (i, gradient) in self.pull_back(&node, g)? {
+                let Some(parent) = node.parents.as_slice()[i].as_ref() else { continue };
+                match frontier.binary_search_by_key(&parent.id, |(n, _)| n.id) {
+                    Ok(at) => {
+                        let old = std::mem::replace(&mut frontier[at].1, Gradient::Unneeded);
+                        frontier[at].1 = self.sum(old, gradient);
+                    }
+                    Err(at) => frontier.insert(at, (parent.clone(), gradient)),
                 }
-                Err(at) => frontier.insert(at, (parent.clone(), gradient)),
             }
         }
+        Ok(slots)
     }
-    Ok(slots)
-}
 
-/// The gradients of a node's wanted parents.
-fn pull_back<T: Scalar>(
-    node: &NodeRef<T>,
-    g: Gradient<T>,
-    batch: usize,
-    example: u64,
-    wanted: &dyn Fn(&NodeRef<T>) -> bool,
-) -> Result<Vec<(usize, Gradient<T>)>, PerExampleError> {
-    let parents: Vec<usize> =
-        (0..node.parents.as_slice().len()).filter(|&i| node.parents.as_slice()[i].as_ref().is_some_and(wanted)).collect();
-    let g = match g {
-        Gradient::Aligned(g) => g,
-        Gradient::Each(factors) => {
-            let rows = dense(&factors, batch, node.shape.count());
-            return Ok(each_row(node, &rows, &parents, wanted));
-        }
-    };
-    let mut found = Vec::new();
-    let mut spread = Vec::new();
-    let mut aligned = Vec::new();
-    for &i in &parents {
-        let depends_on_inputs = node.parents.as_slice()[i].as_ref().is_some_and(|p| p.depends & example != 0);
-        if node.rule.keeps_examples(i, batch) {
-            aligned.push(i);
-        } else if depends_on_inputs {
+    /// Whether a node's gradient is needed.
+    fn wants<T: Scalar>(&self, node: &NodeRef<T>) -> bool {
+        node.depends & self.bit != 0 && node.id >= self.first
+    }
+
+    /// Whether a node's value differs from example to example.
+    fn has_examples<T: Scalar>(&self, node: &NodeRef<T>) -> bool {
+        node.depends & self.example != 0 && node.id >= self.first
+    }
+
+    /// The gradients of a node's parents that are needed, and the parents that are only to be visited.
+    fn pull_back<T: Scalar>(&self, node: &NodeRef<T>, g: Gradient<T>) -> Result<Vec<(usize, Gradient<T>)>, PerExampleError> {
+        let parents = || node.parents.as_slice().iter().enumerate().filter_map(|(i, p)| Some((i, p.as_ref()?)));
+        let keeps = |i: usize| self.batch == 1 || node.rule.keeps_examples(i, self.batch);
+        if parents().any(|(i, parent)| self.has_examples(parent) && !keeps(i)) {
             return Err(PerExampleError::MixesExamples { operation: node.rule.name() });
-        } else if let Some(factor) = node.rule.example_factor(i, &g, batch) {
-            found.push((i, Gradient::Each(vec![factor])));
-        } else {
-            spread.push(i);
+        }
+        let unneeded =
+            |(i, parent): (usize, &NodeRef<T>)| (self.has_examples(parent) && !self.wants(parent)).then_some((i, Gradient::Unneeded));
+        let mut found: Vec<(usize, Gradient<T>)> = parents().filter_map(unneeded).collect();
+        let wanted = parents().filter(|(_, parent)| self.wants(parent)).map(|(i, _)| i);
+        let g = match g {
+            Gradient::Unneeded => return Ok(found),
+            Gradient::Each(factors) => {
+                let rows = dense(&factors, self.batch, node.shape.count(), self.recording);
+                found.extend(self.each_row(node, &rows, &wanted.collect::<Vec<_>>()));
+                return Ok(found);
+            }
+            Gradient::Aligned(g) => g,
+        };
+        let (aligned, others): (Vec<usize>, Vec<usize>) = wanted.partition(|&i| keeps(i));
+        let mut spread = Vec::new();
+        for i in others {
+            match node.rule.example_factor(i, &g, self.batch, self.recording) {
+                Some(factor) => found.push((i, Gradient::Each(vec![if self.recording { factor } else { factor.detach() }]))),
+                None => spread.push(i),
+            }
+        }
+        if !spread.is_empty() {
+            found.extend(self.each_row(node, &self.diagonal(&g), &spread));
+        }
+        let gradients = self.run_rule(node, g, &aligned, None).into_iter();
+        found.extend(gradients.map(|(i, g)| (i, Gradient::Aligned(g))));
+        Ok(found)
+    }
+
+    /// The gradients of the given parents.
+    fn run_rule<T: Scalar>(&self, node: &NodeRef<T>, g: Tensor<T>, parents: &[usize], stack: Option<usize>) -> Found<T> {
+        if parents.is_empty() {
+            return Vec::new();
+        }
+        // One tensor may stand in two places; what the rule finds for the other place is left out.
+        let ids: Vec<u64> = parents.iter().filter_map(|&i| Some(node.parents.as_slice()[i].as_ref()?.id)).collect();
+        let mut found = run_rule(node, g, self.recording, &|p| ids.contains(&p.id), stack);
+        found.retain(|(i, _)| parents.contains(i));
+        found
+    }
+
+    /// Runs the rule on each row of `rows` `[batch, count]`.
+    fn each_row<T: Scalar>(&self, node: &NodeRef<T>, rows: &Tensor<T>, parents: &[usize]) -> Vec<(usize, Gradient<T>)> {
+        let stack = rows.reshape(&[&[self.batch], &node.shape[..]].concat());
+        let dense = |g: Tensor<T>| Factor::Dense(g.reshape(&[self.batch, g.count() / self.batch]));
+        let found = self.run_rule(node, stack, parents, Some(self.batch)).into_iter();
+        found.map(|(i, g)| (i, Gradient::Each(vec![dense(g)]))).collect()
+    }
+
+    /// `[batch, count]` with chunk `b` of an aligned gradient in row `b` and zeros elsewhere.
+    fn diagonal<T: Scalar>(&self, g: &Tensor<T>) -> Tensor<T> {
+        let (batch, count) = (self.batch, g.count());
+        let chunk = count / batch;
+        if self.recording {
+            let own = Tensor::eye(batch).unsqueeze(2);
+            return (g.reshape(&[1, batch, chunk]) * own).reshape(&[batch, count]);
+        }
+        let mut values = Buffer::filled(T::ZERO, batch * count);
+        for b in 0..batch {
+            values[b * count + b * chunk..b * count + (b + 1) * chunk].copy_from_slice(&g.as_slice()[b * chunk..(b + 1) * chunk]);
+        }
+        Tensor::raw(values, crate::tensor::checked(&[batch, count]))
+    }
+
+    fn factors<T: Scalar>(&self, g: Gradient<T>) -> Vec<Factor<T>> {
+        match g {
+            Gradient::Aligned(g) => vec![Factor::Dense(self.diagonal(&g))],
+            Gradient::Each(factors) => factors,
+            Gradient::Unneeded => Vec::new(),
         }
     }
-    if !spread.is_empty() {
-        found.extend(each_row(node, &diagonal(&g, batch), &spread, wanted));
-    }
-    if !aligned.is_empty() {
-        let only = |p: &NodeRef<T>| wanted(p) && aligned.iter().any(|&i| node.parents.as_slice()[i].as_ref().is_some_and(|q| q.id == p.id));
-        let gradients = run_rule(node, g, false, &only, None);
-        found.extend(gradients.into_iter().filter(|(i, _)| aligned.contains(i)).map(|(i, g)| (i, Gradient::Aligned(g))));
-    }
-    Ok(found)
-}
 
-/// Runs the rule on each row of `rows` `[batch, count]`.
-fn each_row<T: Scalar>(
-    node: &NodeRef<T>,
-    rows: &Tensor<T>,
-    parents: &[usize],
-    wanted: &dyn Fn(&NodeRef<T>) -> bool,
-) -> Vec<(usize, Gradient<T>)> {
-    let batch = rows.shape()[0];
-    let stack = rows.reshape(&[&[batch], &node.shape[..]].concat());
-    let mut found = run_rule(node, stack, false, wanted, Some(batch));
-    found.retain(|(i, _)| parents.contains(i));
-    let dense = |g: Tensor<T>| Factor::Dense(g.reshape(&[batch, g.count() / batch]));
-    found.into_iter().map(|(i, g)| (i, Gradient::Each(vec![dense(g)]))).collect()
-}
-
-/// `[batch, count]` with chunk `b` of an aligned gradient in row `b` and zeros elsewhere.
-fn diagonal<T: Scalar>(g: &Tensor<T>, batch: usize) -> Tensor<T> {
-    let count = g.count();
-    let chunk = count / batch;
-    let mut values = vec![T::ZERO; batch * count];
-    for b in 0..batch {
-        values[b * count + b * chunk..b * count + (b + 1) * chunk].copy_from_slice(&g.as_slice()[b * chunk..(b + 1) * chunk]);
-    }
-    Tensor::raw(values, crate::tensor::checked(&[batch, count]))
-}
-
-fn into_factors<T: Scalar>(g: Gradient<T>, batch: usize) -> Vec<Factor<T>> {
-    match g {
-        Gradient::Aligned(g) => vec![Factor::Dense(diagonal(&g, batch))],
-        Gradient::Each(factors) => factors,
-    }
-}
-
-fn sum<T: Scalar>(a: Gradient<T>, b: Gradient<T>, batch: usize) -> Gradient<T> {
-    match (a, b) {
-        (Gradient::Aligned(a), Gradient::Aligned(b)) => Gradient::Aligned(a + b),
-        (a, b) => {
-            let mut factors = into_factors(a, batch);
-            factors.extend(into_factors(b, batch));
-            Gradient::Each(factors)
+    fn sum<T: Scalar>(&self, a: Gradient<T>, b: Gradient<T>) -> Gradient<T> {
+        match (a, b) {
+            (Gradient::Unneeded, g) | (g, Gradient::Unneeded) => g,
+            (Gradient::Aligned(a), Gradient::Aligned(b)) => Gradient::Aligned(a + b),
+            (a, b) => {
+                let mut factors = self.factors(a);
+                factors.extend(self.factors(b));
+                Gradient::Each(factors)
+            }
         }
     }
 }
@@ -264,10 +299,19 @@ fn write_example<T: Scalar>(factors: &[Factor<T>], batch: usize, b: usize, out: 
     }
 }
 
-fn dense<T: Scalar>(factors: &[Factor<T>], batch: usize, count: usize) -> Tensor<T> {
+/// Whether an outer derivative is being taken of what is made of the factors.
+fn recorded<T: Scalar>(factors: &[Factor<T>]) -> bool {
+    factors.iter().any(Factor::is_tracked)
+}
+
+/// Every example's gradient, `[batch, count]`; by recorded operations when `recording`.
+fn dense<T: Scalar>(factors: &[Factor<T>], batch: usize, count: usize, recording: bool) -> Tensor<T> {
     use rayon::prelude::*;
     if let [Factor::Dense(rows)] = factors {
         return rows.clone();
+    }
+    if recording {
+        return factors.iter().map(|factor| factor.dense(batch, count)).fold(Tensor::zeros(&[batch, count]), |sum, part| sum + part);
     }
     let mut values = Buffer::stale(batch * count);
     if count > 0 {
@@ -277,6 +321,49 @@ fn dense<T: Scalar>(factors: &[Factor<T>], batch: usize, count: usize) -> Tensor
 }
 
 impl<T: Scalar> Factor<T> {
+    /// The factor of a parameter of shape `own` that was repeated by broadcasting, where `each` is the gradient of what it
+    /// was repeated to: example by example, the axes along which it was repeated are summed.
+    pub(crate) fn of_repeated(each: &Tensor<T>, own: &[usize], batch: usize) -> Option<Self> {
+        let out = each.shape();
+        let examples = out.first().copied().filter(|n| n % batch == 0)?;
+        let mut chunk = out.to_vec();
+        chunk[0] = examples / batch;
+        let lead = out.len() - own.len();
+        if out.len() == MAX_RANK || (lead == 0 && own[0] != 1) {
+            return None;
+        }
+        let mut target = vec![1; out.len()];
+        target[lead..].copy_from_slice(own);
+        target[0] = 1;
+        let each = each.reshape(&[&[batch], &chunk[..]].concat()).sum_to(&[&[batch], &target[..]].concat());
+        Some(Factor::Dense(each.reshape(&[batch, own.iter().product()])))
+    }
+
+    fn detach(self) -> Self {
+        match self {
+            Factor::Dense(gradients) => Factor::Dense(gradients.detach()),
+            Factor::Outer { rows, columns } => Factor::Outer { rows: rows.detach(), columns: columns.detach() },
+        }
+    }
+
+    fn is_tracked(&self) -> bool {
+        match self {
+            Factor::Dense(gradients) => gradients.is_tracked(),
+            Factor::Outer { rows, columns } => rows.is_tracked() || columns.is_tracked(),
+        }
+    }
+
+    /// Every example's gradient, `[batch, count]`.
+    fn dense(&self, batch: usize, count: usize) -> Tensor<T> {
+        match self {
+            Factor::Dense(gradients) => gradients.clone(),
+            Factor::Outer { rows, columns } => {
+                let by_example = |x: &Tensor<T>| x.reshape(&[batch, x.shape()[0] / batch, x.shape()[1]]);
+                by_example(rows).t().matmul(&by_example(columns)).reshape(&[batch, count])
+            }
+        }
+    }
+
     /// `Σ_b w_b g_b`, flat.
     fn weighted_sum(&self, weights: &Tensor<T>) -> Tensor<T> {
         match self {
@@ -316,7 +403,7 @@ fn gram<T: Scalar>(factors: &[Factor<T>], batch: usize, count: usize) -> Tensor<
         times(uses).pow(2) * (rows.shape()[1] + columns.shape()[1]) <= count
     };
     let Some(uses) = uses.filter(|uses| cheaper(uses)) else {
-        let all = dense(factors, batch, count);
+        let all = dense(factors, batch, count, recorded(factors));
         return all.product(&all, false, true);
     };
     // `⟨Σ x gᵀ, Σ x' g'ᵀ⟩ = Σ ⟨x, x'⟩ ⟨g, g'⟩` over all pairs of uses.
@@ -382,7 +469,7 @@ impl<P: Params> ExampleGrads<P> {
 
     /// All gradients: a model whose tensors have a leading axis of examples.
     pub fn gradients(&self) -> P {
-        self.each_tensor(|x, own| dense(own, self.batch, x.count()).reshape(&[&[self.batch], x.shape()].concat()))
+        self.each_tensor(|x, own| dense(own, self.batch, x.count(), recorded(own)).reshape(&[&[self.batch], x.shape()].concat()))
     }
 
     /// `Σ_b w_b g_b` for weights `[batch]`; no example's gradient is made. Panics for another number of weights.
@@ -403,6 +490,7 @@ impl<P: Params> ExampleGrads<P> {
             [Factor::Outer { rows, columns }] if rows.shape()[0] == self.batch => {
                 rows.square().product(&columns.square(), true, false).reshape(x.shape())
             }
+            _ if recorded(own) => dense(own, self.batch, x.count(), true).square().sum_axis(0).reshape(x.shape()),
             _ => sum_of_squared_rows(x.shape(), own, self.batch),
         })
     }
@@ -415,9 +503,8 @@ impl<P: Params> ExampleGrads<P> {
     /// The squared Euclidean norm of each example's gradient, `[batch]`. At most one gradient for each thread is made.
     pub fn squared_norms(&self) -> Tensor<P::Elem> {
         self.sum_over_tensors(&self.params, &[self.batch], |x, own| match own {
-            [Factor::Outer { rows, columns }] if rows.shape()[0] == self.batch => {
-                rows.square().sum_axis(1) * columns.square().sum_axis(1)
-            }
+            [Factor::Outer { rows, columns }] if rows.shape()[0] == self.batch => rows.square().sum_axis(1) * columns.square().sum_axis(1),
+            _ if recorded(own) => dense(own, self.batch, x.count(), true).square().sum_axis(1),
             _ => squared_norms(own, self.batch, x.count()),
         })
     }
@@ -432,8 +519,8 @@ impl<P: Params> ExampleGrads<P> {
         let same = model.leaves().iter().all(|v| shapes.next() == Some(v.shape())) && shapes.next().is_none();
         assert!(same, "dot: the model's tensors have other shapes than the gradients");
         self.sum_over_tensors(model, &[self.batch], |v, own| {
-            let (v, zero) = (v.detach(), Tensor::zeros(&[self.batch]));
-            own.iter().map(|factor| factor.dot(&v, self.batch)).fold(zero, |sum, part| sum + part)
+            let zero = Tensor::zeros(&[self.batch]);
+            own.iter().map(|factor| factor.dot(v, self.batch)).fold(zero, |sum, part| sum + part)
         })
     }
 

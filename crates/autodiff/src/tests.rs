@@ -127,17 +127,118 @@ fn a_graph_of_100_000_operations_overflows_no_stack() {
 }
 
 #[test]
-fn the_same_bits_on_one_and_three_threads() {
-    let x: Tensor = Tensor::from_fn(&[300_000], |i| (i as f32 * 0.37).sin());
-    let (a, b): (Tensor, Tensor) = (Tensor::from_fn(&[256, 300], |i| (i as f32).cos()), Tensor::from_fn(&[300, 256], |i| (i as f32).sin()));
-    let run = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| {
-            let g = grad(|x: &Tensor| (x.tanh() * x).sum(), &x);
-            (g, x.square().sum().item().to_bits(), a.matmul(&b))
+fn the_same_bits_on_any_number_of_threads() {
+    let wave = |shape: &[usize], rate: f32| Tensor::from_fn(shape, |i| (i as f32 * rate).sin());
+    let (long, table) = (wave(&[300_000], 0.37), wave(&[400, 300], 0.11));
+    let (images, filters) = (wave(&[24, 3, 20, 20], 0.7), wave(&[8, 3, 3, 3], 1.3));
+    let labels: Vec<usize> = (0..400).map(|i| i % 300).collect();
+    let products = [([256, 300], [300, 256]), ([2048, 4], [4, 2048]), ([3, 5000], [5000, 2]), ([300, 300], [300, 300])];
+    let all = || {
+        let mut found = vec![
+            grad(|x: &Tensor| (x.tanh() * x).sum(), &long),
+            long.square().sum(),
+            table.sum_axis(0),
+            table.max_axis(1),
+            table.t(),
+            table.softmax().log_softmax(),
+            grad(|x: &Tensor| x.softmax_cross_entropy(&labels).sum(), &table),
+            grad(|x: &Tensor| x.layer_norm(1e-5).square().sum(), &table),
+            table.index_select(0, &labels).scatter_add(0, &labels, 400),
+            images.conv2d(&filters, None, [1, 1], [1, 1]).max_pool2d([2, 2], [2, 2]),
+            grad(|w: &Tensor| images.conv2d(w, None, [2, 1], [1, 0]).square().sum(), &filters),
+            grad(|x: &Tensor| x.conv2d(&filters, None, [1, 1], [1, 1]).avg_pool2d([3, 3], [2, 2]).square().sum(), &images),
+            jacobian(|x: &Tensor| x.matmul(&table).tanh(), &table.narrow(1, 0, 1).reshape(&[400])),
+            hvp(|w: &Tensor| images.conv2d(w, None, [1, 1], [0, 0]).tanh().sum(), &filters, &filters),
+        ];
+        found.extend(products.iter().map(|(a, b)| wave(a, 0.3).matmul(&wave(b, 0.9))));
+        let loss = |w: &Tensor, x: &Tensor| x.conv2d(w, None, [1, 1], [1, 1]).tanh().reshape(&[24, 3200]).sum_axis(1);
+        let each = per_example(loss, &filters, &images).unwrap();
+        found.extend([each.gradients(), each.sum_of_squares(), each.gram(), each.squared_norms(), each.dot(&filters)]);
+        let bits = |x: &Tensor| x.as_slice().iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        found.iter().map(bits).collect::<Vec<_>>()
+    };
+    let run = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(all);
+    let one = run(1);
+    for threads in [2, 3, 7] {
+        for (i, (a, b)) in one.iter().zip(run(threads)).enumerate() {
+            assert!(*a == b, "result {i} on {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn buffers_of_dead_intermediates_are_freed_during_backward() {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static LIVE: AtomicUsize = AtomicUsize::new(0);
+    static SEEN: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+    /// Lives as long as the operation whose rule captured it.
+    struct Held;
+    impl Drop for Held {
+        fn drop(&mut self) {
+            LIVE.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+    const DEPTH: usize = 10;
+    let f = |x: &T64| {
+        (0..DEPTH).fold(x.clone(), |x, _| {
+            LIVE.fetch_add(1, Ordering::SeqCst);
+            let held = Held;
+            let backward = move |x: &T64, g: &T64| {
+                let _own = &held;
+                SEEN.lock().unwrap().push(LIVE.load(Ordering::SeqCst));
+                x.cos() * g
+            };
+            crate::custom_vjp(|x| x.sin(), backward, &x)
         })
     };
-    assert!(run(1) == run(3));
+    grad(|x: &T64| f(x).sum(), &T64::vector(&[0.3, 0.4]));
+    // When an operation's turn comes, those after it are gone with what they saved.
+    assert_eq!(*SEEN.lock().unwrap(), (1..=DEPTH).rev().collect::<Vec<_>>());
+    assert_eq!(LIVE.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn products_of_every_pair_of_ranks() {
+    // `[.., 2, 3]` times `[.., 3, 4]`; a vector has the inner size alone.
+    let shapes = |matrix: [usize; 2], vector: usize| {
+        let [rows, columns] = matrix;
+        [vec![vector], vec![rows, columns], vec![2, rows, columns], vec![3, 1, rows, columns]]
+    };
+    for (i, a) in shapes([2, 3], 3).iter().enumerate() {
+        for (j, b) in shapes([3, 4], 3).iter().enumerate() {
+            let (x, y) = (random(a, 1), random(b, 2));
+            let product = x.try_matmul(&y).unwrap();
+            let lead: &[usize] = [&[][..], &[], &[2], &[3, 1]][i.max(j)];
+            let lead = if i.min(j) == 2 && i.max(j) == 3 { &[3, 2] } else { lead };
+            let own = [if i == 0 { &[][..] } else { &[2] }, if j == 0 { &[] } else { &[4] }].concat();
+            assert_eq!(product.shape(), [lead, &own].concat(), "{a:?} {b:?}");
+            check_both("matmul", |x| x.matmul(&y), &x);
+            check_both("matmul", |y| x.matmul(y), &y);
+        }
+    }
+    assert_eq!(T64::vector(&[1.0, 2.0]).matmul(&T64::vector(&[3.0, 4.0])).item(), 11.0);
+    assert!(T64::zeros(&[2]).try_matmul(&T64::zeros(&[3])).is_err());
+    assert!(T64::scalar(1.0).try_matmul(&T64::zeros(&[3])).is_err());
+}
+
+#[test]
+fn infinite_elements_have_maxima() {
+    let x = T64::from_vec(vec![1.0, f64::NEG_INFINITY, f64::INFINITY, 0.0], &[2, 2]).unwrap();
+    let (top, g) = value_and_grad(|x: &T64| x.max_axis(1).narrow(0, 0, 1).sum(), &x);
+    assert_eq!((top.item(), g.to_vec()), (1.0, vec![1.0, 0.0, 0.0, 0.0]));
+    assert_eq!(grad(|x: &T64| x.max_axis(1).sum(), &x).to_vec(), [1.0, 0.0, 1.0, 0.0]);
+    let least = T64::full(f64::NEG_INFINITY, &[1, 2]);
+    assert_eq!(least.logsumexp_keep().item(), f64::NEG_INFINITY);
+    assert_eq!(x.logsumexp_keep().to_vec(), [1.0, f64::INFINITY]);
+}
+
+#[test]
+fn scalars_divide_and_negate_exactly() {
+    assert_eq!((T64::scalar(49.0) / 49.0).item(), 1.0);
+    assert_eq!((Tensor::<f32>::scalar(0.0) / 1e-39).item(), 0.0);
+    assert_eq!((-T64::scalar(0.0)).item().to_bits(), (-0.0f64).to_bits());
+    check_both("div", |x| x / 3.0, &random(&[2, 3], 1));
 }
 
 #[test]
@@ -183,7 +284,7 @@ fn try_forms_say_what_does_not_fit() {
         T64::try_concat(&[x.clone(), T64::zeros(&[3, 3])], 1) => Mismatch { .. },
         T64::try_stack(&[], 0) => Argument { operation: "stack", .. },
         T64::try_stack(&[x.clone(), T64::zeros(&[3, 3])], 0) => Mismatch { operation: "stack", .. },
-        T64::try_stack(&[x.clone()], 3) => Axis { .. },
+        T64::try_stack(std::slice::from_ref(&x), 3) => Axis { .. },
         x.try_index_select(0, &[2]) => Argument { .. },
         x.try_scatter_add(0, &[0], 4) => Argument { .. },
         x.try_scatter_add(0, &[0, 4], 4) => Argument { .. },
@@ -293,9 +394,71 @@ fn per_example_gradients_agree_with_a_loop() {
     check_per_example(tied, &random(&[9, 9], 8), &random(&[4, 9], 7));
     let x = random(&[4, 2, 3], 7);
     check_per_example(|w: &T64, x: &T64| x.linear(w, None).tanh().sum_axis(2).square().sum_axis(1), &w, &x);
+    // Examples that are cells of a product of parameters, whose rows are no examples.
+    let cells = |(u, v): &(T64, T64), x: &T64| {
+        let all = u.matmul(v).reshape(&[12]);
+        // One cell for each example, in order, so that a single example is its own cell.
+        let own: Vec<usize> = x.as_slice().iter().map(|&x| x as usize).collect();
+        (all.index_select(0, &own) - x).square()
+    };
+    let numbers = T64::from_fn(&[12], |i| i as f64);
+    check_per_example(cells, &(random(&[3, 2], 1), random(&[2, 4], 2)), &numbers);
+    check_per_example(
+        |v: &T64, x: &T64| (x.matmul(&v.broadcast_to(&[x.shape()[0], 3, 2]))).square().reshape(&[x.shape()[0], 2]).sum_axis(1),
+        &random(&[3, 2], 3),
+        &random(&[4, 1, 3], 4),
+    );
+    // A single example mixes with nothing.
+    let mixed = |w: &T64, x: &T64| x.matmul(w).t().softmax().t().matmul(&x.matmul(w).t()).sum_axis(1);
+    check_per_example(mixed, &random(&[3, 2], 5), &random(&[1, 3], 6));
     // A parameter whose first axis happens to have as many entries as there are examples, and a mask.
     let (w, mask, x) = (random(&[4, 3], 8), random(&[4, 3], 10), random(&[4, 3], 7));
     check_per_example(|w: &T64, x: &T64| x.matmul(&(w * &mask).t()).tanh().sum_axis(1), &w, &x);
+}
+
+#[test]
+fn factors_only_where_rows_are_examples() {
+    // Six rows of a product and four examples, one for each three cells.
+    let by_cells = |(u, v): &(T64, T64), x: &T64| (u.matmul(v).reshape(&[4, 3]) - x).square().sum_axis(1);
+    let (u, v, x) = (random(&[6, 2], 1), random(&[2, 2], 2), random(&[4, 3], 3));
+    let all = per_example(by_cells, &(u.clone(), v.clone()), &x).unwrap().gradients();
+    // A constant image, of which each example is a pixel.
+    let image = random(&[1, 1, 3, 3], 4);
+    let pixels = |w: &T64, x: &T64| (image.conv2d(w, None, [1, 1], [0, 0]).reshape(&[4]) - x).square();
+    let (w, y) = (random(&[1, 1, 2, 2], 5), random(&[4], 6));
+    let of_pixels = per_example(pixels, &w, &y).unwrap().gradients();
+    for b in 0..4 {
+        let own = grad(|p: &(T64, T64)| by_cells(p, &x).narrow(0, b, 1).sum(), &(u.clone(), v.clone()));
+        let row = |x: &T64| x.index_select(0, &[b]).to_vec();
+        assert!(row(&all.0).iter().zip(own.0.as_slice()).all(|(a, b)| (a - b).abs() < 1e-12));
+        assert!(row(&all.1).iter().zip(own.1.as_slice()).all(|(a, b)| (a - b).abs() < 1e-12));
+        let own = grad(|w: &T64| pixels(w, &y).narrow(0, b, 1).sum(), &w);
+        assert!(row(&of_pixels).iter().zip(own.as_slice()).all(|(a, b)| (a - b).abs() < 1e-12));
+    }
+}
+
+#[test]
+fn reductions_of_per_example_gradients_are_differentiated() {
+    let x = random(&[4, 3], 7);
+    let v = mlp().map(|_, p| random(p.shape(), 9));
+    let loss = |m: &Mlp, x: &T64| m.call(x).softmax_cross_entropy(&[0, 1, 1, 0]);
+    type Reduction<'a> = &'a dyn Fn(&crate::ExampleGrads<Mlp>) -> T64;
+    let reductions: [Reduction; 6] = [
+        &|each| each.squared_norms().square().sum(),
+        &|each| each.gram().square().sum(),
+        &|each| each.dot(&v).square().sum(),
+        &|each| each.sum_of_squares().dot(&v),
+        &|each| each.weighted_sum(&[0.1, 0.2, 0.3, 0.4]).dot(&v),
+        &|each| each.gradients().norm() + each.losses().square().sum(),
+    ];
+    for reduce in reductions {
+        check::gradient(|m: &Mlp| reduce(&per_example(loss, m, &x).unwrap()), &mlp(), 1e-5, 1e-6).unwrap();
+        check::second_order(|m: &Mlp| reduce(&per_example(loss, m, &x).unwrap()), &mlp(), &v, 1e-5, 1e-5).unwrap();
+    }
+    // Convolutions, and parameters of which every example uses all.
+    let images = random(&[3, 1, 4, 4], 8);
+    let f = |w: &T64, x: &T64| x.conv2d(w, None, [1, 1], [0, 0]).tanh().reshape(&[3, 9]).sum_axis(1) * w.square().sum();
+    check::gradient(|w: &T64| per_example(f, w, &images).unwrap().squared_norms().sum(), &random(&[1, 1, 2, 2], 1), 1e-5, 1e-6).unwrap();
 }
 
 #[test]
@@ -360,6 +523,9 @@ fn images_and_windows_that_do_not_fit() {
     assert!(matches!(conv(&[1, 2, 4, 4], [1, 1], [0, 0]), TensorError::Argument { operation: "conv2d", .. }));
     assert!(matches!(conv(&[1, 2, 2, 2], [0, 1], [0, 0]), TensorError::Argument { .. }));
     assert!(matches!(conv(&[1, 2, 2, 2], [1, 1], [usize::MAX, 0]), TensorError::Argument { .. }));
+    assert!(matches!(conv(&[1, 2, 2, 2], [1, 1], [1 << 31, 1 << 31]), TensorError::TooLarge { .. }));
+    let wide = T64::zeros(&[1 << 33, 0]).try_matmul(&T64::zeros(&[0, 1 << 33]));
+    assert!(matches!(wide, Err(TensorError::TooLarge { .. })));
     let bias = x.try_conv2d(&T64::zeros(&[1, 2, 2, 2]), Some(&T64::zeros(&[2])), [1, 1], [0, 0]).unwrap_err();
     assert!(matches!(bias, TensorError::Mismatch { .. }));
     assert!(matches!(x.try_max_pool2d([4, 1], [1, 1]).unwrap_err(), TensorError::Argument { operation: "max_pool2d", .. }));
@@ -378,9 +544,11 @@ fn comparisons_choices_and_gathering() {
     assert_eq!(a.maximum(&b).to_vec(), [2.0, 2.0, 3.0]);
     assert_eq!(a.minimum(&b).to_vec(), [1.0, 2.0, 2.0]);
     assert!(a.maximum(&T64::scalar(f64::NAN)).as_slice().iter().all(|x| x.is_nan()));
-    // The root's slope at -1 is not a number, and must not reach the gradient.
-    let safe = |x: &T64| x.gt(&T64::scalar(0.0)).where_(&x.sqrt(), &T64::scalar(0.0)).sum();
-    assert_eq!(grad(safe, &T64::vector(&[4.0, 0.25])).to_vec(), [0.25, 1.0]);
+    // What is not chosen gets 0, even where the gradient is infinite.
+    let chosen = |x: &T64| x.gt(&T64::scalar(0.0)).where_(x, &(x * 2.0)).ln().sum();
+    assert_eq!(grad(chosen, &T64::vector(&[4.0, 0.0])).to_vec(), [0.25, f64::INFINITY]);
+    let left = |x: &T64| T64::vector(&[1.0, 0.0]).where_(x, &T64::zeros(&[2])).ln().sum();
+    assert_eq!(grad(left, &T64::vector(&[4.0, 3.0])).to_vec(), [0.25, 0.0]);
     let rows = T64::from_fn(&[2, 3], |i| i as f64);
     assert_eq!(rows.gather(1, &[2, 0], &[2, 1]).to_vec(), [2.0, 3.0]);
     assert_eq!(rows.gather(0, &[1, 0, 1], &[1, 3]).to_vec(), [3.0, 1.0, 5.0]);
@@ -407,6 +575,14 @@ fn per_example_refuses_what_it_cannot_do() {
     assert_eq!(per_example(normed, &w, &x).err(), Some(PerExampleError::MixesExamples { operation: "sub" }));
     let softmax_over_examples = |w: &T64, x: &T64| x.matmul(w).t().softmax().t().sum_axis(1);
     assert_eq!(per_example(softmax_over_examples, &w, &x).err(), Some(PerExampleError::MixesExamples { operation: "permute" }));
+    // What mixes the inputs before any parameter is seen too.
+    let refused = |f: &dyn Fn(&T64, &T64) -> T64| match per_example(f, &w, &x) {
+        Err(PerExampleError::MixesExamples { operation }) => operation,
+        other => panic!("{:?}", other.map(|_| ())),
+    };
+    assert_eq!(refused(&|w, x| (x - &x.mean_keep(0)).matmul(w).sum_axis(1)), "sub");
+    assert_eq!(refused(&|w, x| x.matmul(w).matmul(&x.narrow(1, 0, 2).t()).softmax_cross_entropy(&[0, 1, 2, 3])), "matmul");
+    assert_eq!(refused(&|w, x| x.index_select(0, &[3, 2, 1, 0]).matmul(w).sum_axis(1)), "index_select");
     let scalar = per_example(|w: &T64, x: &T64| x.matmul(w).sum(), &w, &x);
     assert_eq!(scalar.err(), Some(PerExampleError::NotOneLossEach { found: vec![], batch: 4 }));
     let captured = per_example(|w: &T64, _: &T64| x.matmul(w).sum_axis(1), &w, &x);
@@ -470,6 +646,50 @@ mod properties {
         prop::collection::vec(0usize..4, 1..4)
     }
 
+    /// One operation on activations `[batch, 4]` with the weights `[4, 4]` and the bias `[4]`. Some mix examples.
+    fn apply(operation: usize, (w, b): &(T64, T64), h: &T64) -> T64 {
+        let batch = h.shape()[0];
+        let folded = |f: &dyn Fn(&T64) -> T64| f(&h.reshape(&[batch * 2, 2])).reshape(&[batch, 4]);
+        match operation {
+            0 => h.matmul(w),
+            1 => h.linear(w, Some(b)).tanh(),
+            2 => h * b,
+            3 => h - &b.square(),
+            4 => h.matmul(&w.t().softmax()),
+            5 => h.layer_norm(0.1),
+            6 => h.softmax() * w.square().sum(),
+            7 => folded(&|x| x.matmul(&w.narrow(0, 0, 2).narrow(1, 1, 2))),
+            8 => folded(&|x| x * &b.narrow(0, 1, 2)),
+            9 => h.reshape(&[batch, 2, 2]).permute(&[0, 2, 1]).reshape(&[batch, 4]) + h.max_axis(1).unsqueeze(1),
+            10 => h.reshape(&[batch, 2, 2]).matmul(&w.narrow(0, 2, 2).reshape(&[2, 2, 2]).narrow(0, 1, 1)).reshape(&[batch, 4]),
+            11 => T64::concat(&[h.narrow(1, 2, 2), h.narrow(1, 0, 2)], 1),
+            12 => h.gt(&T64::scalar(0.0)).where_(h, &(h * b)),
+            13 => h + &w.broadcast_to(&[batch, 4, 4]).sum_axis(1),
+            14 => h.reshape(&[batch, 1, 2, 2]).conv2d(&w.reshape(&[4, 1, 2, 2]), None, [1, 1], [0, 0]).reshape(&[batch, 4]),
+            15 => h - &h.mean_keep(0),
+            16 => h.index_select(0, &(0..batch).rev().collect::<Vec<_>>()),
+            17 => h.t().softmax().t(),
+            _ => (h.matmul(&h.t())).softmax().matmul(h),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 8 * config().cases, ..config() })]
+
+        /// Whatever a program does: the gradients of single examples, or a refusal, never a wrong number.
+        #[test]
+        fn per_example_gradients_of_random_programs(operations in prop::collection::vec(0usize..19, 1..6), batch in 1usize..5, seed in 0u64..1000) {
+            let model = (random(&[4, 4], seed), random(&[4], seed + 1));
+            let x = random(&[batch, 4], seed + 2);
+            let f = |m: &(T64, T64), x: &T64| operations.iter().fold(x.clone(), |h, &o| apply(o, m, &h)).tanh().sum_axis(1);
+            match per_example(f, &model, &x) {
+                Ok(_) => check_per_example(f, &model, &x),
+                Err(PerExampleError::MixesExamples { .. }) => prop_assert!(batch > 1 && operations.iter().any(|o| *o >= 15)),
+                Err(other) => prop_assert!(false, "{}", other),
+            }
+        }
+    }
+
     proptest! {
         #![proptest_config(config())]
 
@@ -480,6 +700,7 @@ mod properties {
             check_both("exp", T64::exp, &x);
             check_both("tanh", T64::tanh, &x);
             check_both("sigmoid", T64::sigmoid, &x);
+            check_both("softplus", T64::softplus, &x);
             check_both("square", T64::square, &x);
             check_both("sin", T64::sin, &x);
             check_both("cos", T64::cos, &x);

@@ -142,13 +142,14 @@ impl<T: Scalar, B: Fn(&Tensor<T>, &Tensor<T>) -> Tensor<T> + Send + Sync + 'stat
     }
 }
 
-/// `f(x)`, differentiated by `backward(x, g)` instead of by what `f` does. `backward` must be linear in `g`.
+/// `f(x)`, differentiated by `backward(x, g)` instead of by what `f` does. `backward` must be linear in `g`. What `f`
+/// captures is a constant: no derivative passes to it.
 #[track_caller]
 pub fn custom_vjp<T: Scalar>(
     f: impl FnOnce(&Tensor<T>) -> Tensor<T>,
     backward: impl Fn(&Tensor<T>, &Tensor<T>) -> Tensor<T> + Send + Sync + 'static,
     x: &Tensor<T>,
 ) -> Tensor<T> {
-    let y = f(&x.detach());
+    let y = f(&x.detach()).detach();
     y.record([x.node().cloned(), None, None], || Custom { x: x.clone(), backward })
 }

@@ -71,14 +71,24 @@ pub(crate) fn max_middle<T: Scalar>(x: &[T], outer: usize, n: usize, inner: usiz
     if inner == 0 || n == 0 {
         return out;
     }
-    for (o, x) in out.chunks_exact_mut(inner).zip(x.chunks_exact(n * inner)) {
-        for x in x.chunks_exact(inner) {
-            for (o, &x) in o.iter_mut().zip(x) {
-                if x > *o || x.partial_cmp(&x).is_none() {
-                    *o = x;
-                }
+    let greater = |top: T, x: T| if x > top || x.partial_cmp(&x).is_none() { x } else { top };
+    let row = |(out, x): (&mut [T], &[T])| {
+        vectorised(|| {
+            if inner == 1 {
+                let (chunks, tail) = x.as_chunks::<LANES>();
+                let mut lanes = [T::NEG_INFINITY; LANES];
+                chunks.iter().for_each(|chunk| lanes.iter_mut().zip(chunk).for_each(|(lane, &x)| *lane = greater(*lane, x)));
+                out[0] = lanes.iter().chain(tail).fold(T::NEG_INFINITY, |top, &x| greater(top, x));
+            } else {
+                x.chunks_exact(inner).for_each(|x| out.iter_mut().zip(x).for_each(|(o, &x)| *o = greater(*o, x)));
             }
-        }
+        });
+    };
+    if x.len() < PARALLEL {
+        out.chunks_exact_mut(inner).zip(x.chunks_exact(n * inner)).for_each(row);
+    } else {
+        let rows = PARALLEL / 8 / (n * inner) + 1;
+        out.par_chunks_exact_mut(inner).zip(x.par_chunks_exact(n * inner)).with_min_len(rows).for_each(row);
     }
     out
 }

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{Buffer, PARALLEL, pointwise, vectorised};
+use super::{BLOCK, Buffer, PARALLEL, pointwise, vectorised};
 use crate::Scalar;
 use crate::shape::{MAX_RANK, Shape};
 
@@ -66,40 +66,68 @@ const TILE: usize = 16;
 
 /// The transpose `[columns, rows]` of a matrix `[rows, columns]`.
 pub(crate) fn transpose<T: Scalar>(x: &[T], rows: usize, columns: usize) -> Buffer<T> {
+    transpose_each(x, 1, rows, columns)
+}
+
+/// The transposes `[count, columns, rows]` of matrices `[count, rows, columns]`.
+pub(crate) fn transpose_each<T: Scalar>(x: &[T], count: usize, rows: usize, columns: usize) -> Buffer<T> {
     let mut out = Buffer::stale(x.len());
-    // Columns `first ..` of the matrix are rows of the transpose: `out` is a strip of at most `TILE` of them.
-    let strip = |(first, out): (usize, &mut [T])| {
-        vectorised(|| {
-            for row in (0..rows).step_by(TILE) {
-                let height = TILE.min(rows - row);
-                let mut tile = [[T::ZERO; TILE]; TILE];
-                if height == TILE && out.len() == TILE * rows {
-                    for (i, line) in tile.iter_mut().enumerate() {
-                        line.copy_from_slice(&x[(row + i) * columns + first..(row + i) * columns + first + TILE]);
-                    }
-                    for (j, out) in out.chunks_exact_mut(rows).enumerate() {
-                        let column: [T; TILE] = std::array::from_fn(|i| tile[i][j]);
-                        out[row..row + TILE].copy_from_slice(&column);
-                    }
-                } else {
-                    for (j, out) in out.chunks_exact_mut(rows).enumerate() {
-                        (row..row + height).for_each(|i| out[i] = x[i * columns + first + j]);
-                    }
-                }
-            }
-        });
-    };
-    if rows == 0 {
+    let size = rows * columns;
+    if size == 0 {
         return out;
     }
-    let strips = (0..columns).step_by(TILE);
+    let one = |(x, out): (&[T], &mut [T])| {
+        let strips = (0..columns).step_by(TILE).zip(out.chunks_mut(TILE * rows));
+        strips.for_each(|(first, out)| transpose_strip(x, rows, columns, first, out));
+    };
     if x.len() < PARALLEL {
-        strips.zip(out.chunks_mut(TILE * rows)).for_each(strip);
+        x.chunks_exact(size).zip(out.chunks_exact_mut(size)).for_each(one);
+    } else if count > 1 {
+        x.par_chunks_exact(size).zip(out.par_chunks_exact_mut(size)).with_min_len(BLOCK / size + 1).for_each(one);
     } else {
-        let strips: Vec<usize> = strips.collect();
-        strips.into_par_iter().zip(out.par_chunks_mut(TILE * rows)).with_min_len(4).for_each(strip);
+        let strips = out.par_chunks_mut(TILE * rows).enumerate().with_min_len(4);
+        strips.for_each(|(strip, out)| transpose_strip(x, rows, columns, strip * TILE, out));
     }
     out
+}
+
+/// Columns `first ..` of a matrix as rows of its transpose, of which `out` is a strip of at most [`TILE`].
+fn transpose_strip<T: Scalar>(x: &[T], rows: usize, columns: usize, first: usize, out: &mut [T]) {
+    vectorised(|| {
+        for row in (0..rows).step_by(TILE) {
+            let height = TILE.min(rows - row);
+            let mut tile = [[T::ZERO; TILE]; TILE];
+            if height == TILE && out.len() == TILE * rows {
+                for (i, line) in tile.iter_mut().enumerate() {
+                    line.copy_from_slice(&x[(row + i) * columns + first..(row + i) * columns + first + TILE]);
+                }
+                for (j, out) in out.chunks_exact_mut(rows).enumerate() {
+                    let column: [T; TILE] = std::array::from_fn(|i| tile[i][j]);
+                    out[row..row + TILE].copy_from_slice(&column);
+                }
+            } else {
+                for (j, out) in out.chunks_exact_mut(rows).enumerate() {
+                    (row..row + height).for_each(|i| out[i] = x[i * columns + first + j]);
+                }
+            }
+        }
+    });
+}
+
+/// The row-major copy of `x` of a shape with its axes in another order.
+pub(crate) fn permute<T: Scalar>(x: &[T], input: &Shape, axes: &[usize], output: &Shape) -> Buffer<T> {
+    // Two groups of neighbouring axes that change places, below those that stay: transposes of matrices.
+    let lead = axes.iter().enumerate().take_while(|(to, from)| to == *from).count();
+    let rest = &axes[lead..];
+    let split = rest.first().map_or(0, |first| first - lead);
+    if !rest.is_empty() && (0..rest.len()).all(|i| rest[i] == lead + (split + i) % rest.len()) {
+        let product = |sizes: &[usize]| sizes.iter().product();
+        return transpose_each(x, product(&input[..lead]), product(&input[lead..lead + split]), product(&input[lead + split..]));
+    }
+    let own = input.strides_for(input);
+    let mut strides = [0; MAX_RANK];
+    axes.iter().enumerate().for_each(|(to, &from)| strides[to] = own[from]);
+    gather(x, output, &strides)
 }
 
 #[cfg(test)]

@@ -93,8 +93,8 @@ impl<T: Scalar> Rule<T> for Binary<T> {
     fn stacks(&self) -> bool {
         true
     }
-    fn example_factor(&self, parent: usize, g: &Tensor<T>, batch: usize) -> Option<Factor<T>> {
-        let other = self.saved[1 - parent].as_ref().map(Tensor::detach);
+    fn example_factor(&self, parent: usize, g: &Tensor<T>, batch: usize, _: bool) -> Option<Factor<T>> {
+        let other = self.saved[1 - parent].clone();
         let each = match (self.kind, parent, other) {
             (Kind::Add, ..) | (Kind::Sub, 0, _) => g.clone(),
             (Kind::Sub, ..) => -g,
@@ -102,20 +102,7 @@ impl<T: Scalar> Rule<T> for Binary<T> {
             (Kind::Div, 0, Some(other)) => g / &other,
             _ => return None,
         };
-        // Example by example, the axes along which the parameter was repeated are summed.
-        let (own, out) = (&self.shapes[parent], g.shape());
-        let examples = out.first().copied().filter(|n| n % batch == 0)?;
-        let mut chunk = out.to_vec();
-        chunk[0] = examples / batch;
-        let lead = out.len() - own.len();
-        if lead == 0 && own[0] != 1 {
-            return None;
-        }
-        let mut target = vec![1; out.len()];
-        target[lead..].copy_from_slice(own);
-        target[0] = 1;
-        let each = each.reshape(&[&[batch], &chunk[..]].concat()).sum_to(&[&[batch], &target[..]].concat());
-        Some(Factor::Dense(each.reshape(&[batch, own.count()])))
+        Factor::of_repeated(&each, &self.shapes[parent], batch)
     }
     fn keeps_examples(&self, parent: usize, batch: usize) -> bool {
         let own = &self.shapes[parent];
@@ -284,28 +271,30 @@ operator!(Mul, mul, Kind::Mul);
 operator!(Div, div, Kind::Div);
 
 macro_rules! scalar_operator {
-    ($trait:ident, $method:ident, |$c:ident| $scale:expr, $shift:expr) => {
+    ($trait:ident, $method:ident, |$x:ident, $c:ident| $result:expr) => {
         impl<T: Scalar> $trait<T> for Tensor<T> {
             type Output = Tensor<T>;
             #[track_caller]
             fn $method(self, $c: T) -> Tensor<T> {
-                self.affine($scale, $shift)
+                let $x = self;
+                $result
             }
         }
         impl<T: Scalar> $trait<T> for &Tensor<T> {
             type Output = Tensor<T>;
             #[track_caller]
             fn $method(self, $c: T) -> Tensor<T> {
-                self.clone().affine($scale, $shift)
+                let $x = self.clone();
+                $result
             }
         }
     };
 }
 
-scalar_operator!(Add, add, |c| T::ONE, c);
-scalar_operator!(Sub, sub, |c| T::ONE, -c);
-scalar_operator!(Mul, mul, |c| c, T::ZERO);
-scalar_operator!(Div, div, |c| T::ONE / c, T::ZERO);
+scalar_operator!(Add, add, |x, c| x.affine(T::ONE, c));
+scalar_operator!(Sub, sub, |x, c| x.affine(T::ONE, -c));
+scalar_operator!(Mul, mul, |x, c| x.affine(c, T::ZERO));
+scalar_operator!(Div, div, |x, c| x.divided_by(c));
 
 impl<T: Scalar> Neg for Tensor<T> {
     type Output = Tensor<T>;

@@ -38,12 +38,18 @@ fn choose<T: Scalar>(mask: &Tensor<T>, a: &Tensor<T>, b: &Tensor<T>) -> Tensor<T
 
 impl<T: Scalar> Tensor<T> {
     /// `a` where this tensor is not 0, else `b`; all three broadcast. No gradient passes to this tensor, and what is not
-    /// chosen gets a gradient of exactly 0.
+    /// chosen gets a gradient of exactly 0. A function whose slope is not a number there still makes NaN of that 0, so its
+    /// argument has to be chosen too:
     ///
     /// ```
     /// use gradus_autodiff::{Tensor, grad};
-    /// let root = |x: &Tensor| x.gt(&Tensor::scalar(0.0)).where_(&x.sqrt(), &Tensor::scalar(0.0)).sum();
+    /// let root = |x: &Tensor| {
+    ///     let positive = x.gt(&Tensor::scalar(0.0));
+    ///     let safe = positive.where_(x, &Tensor::scalar(1.0));
+    ///     positive.where_(&safe.sqrt(), &Tensor::scalar(0.0)).sum()
+    /// };
     /// assert_eq!(root(&Tensor::vector(&[4.0, -4.0])).item(), 2.0);
+    /// assert_eq!(grad(root, &Tensor::vector(&[4.0, -4.0])).to_vec(), [0.25, 0.0]);
     /// ```
     ///
     /// # Panics

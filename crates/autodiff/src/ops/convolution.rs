@@ -4,7 +4,7 @@
 use crate::kernels::convolution::Geometry;
 use crate::node::{Cx, Rule};
 use crate::per_example::Factor;
-use crate::{Scalar, Tensor, TensorError};
+use crate::{Scalar, Shape, Tensor, TensorError};
 
 /// Which of the three: of images and filters, of output gradient and filters, of images and output gradient.
 #[derive(Clone, Copy, PartialEq)]
@@ -64,16 +64,17 @@ impl<T: Scalar> Rule<T> for Convolution<T> {
     fn keeps_examples(&self, parent: usize, batch: usize) -> bool {
         self.kind != Kind::Filters && parent == 0 && self.geometry.batch.is_multiple_of(batch)
     }
-    fn example_factor(&self, parent: usize, g: &Tensor<T>, _: usize) -> Option<Factor<T>> {
-        if self.kind != Kind::Output || parent != 1 {
+    fn example_factor(&self, parent: usize, g: &Tensor<T>, batch: usize, recording: bool) -> Option<Factor<T>> {
+        let geometry = self.geometry;
+        // The patches are no recorded operation.
+        if self.kind != Kind::Output || parent != 1 || recording || !geometry.batch.is_multiple_of(batch) {
             return None;
         }
-        let geometry = self.geometry;
         let patches = Tensor::raw(
             geometry.all_patch_rows(self.a.as_slice()),
             crate::tensor::checked(&[geometry.batch * geometry.positions(), geometry.patch()]),
         );
-        let g = g.detach().reshape(&[geometry.batch, geometry.filters, geometry.positions()]).t();
+        let g = g.reshape(&[geometry.batch, geometry.filters, geometry.positions()]).t();
         Some(Factor::Outer { rows: g.reshape(&[geometry.batch * geometry.positions(), geometry.filters]), columns: patches })
     }
 }
@@ -117,6 +118,9 @@ impl<T: Scalar> Tensor<T> {
             return Err(mismatch(bias));
         }
         let output = windows_along("conv2d", self.shape(), [height, width], [kh, kw], stride, padding)?;
+        // The sizes of the output, and of one image's patches, are checked before the kernel allocates them.
+        Shape::new(&[batch, filters, output[0], output[1]])?;
+        Shape::new(&[channels, kh, kw, output[0], output[1]])?;
         let geometry = Geometry { batch, channels, input: [height, width], filters, kernel: [kh, kw], stride, padding, output };
         let y = bilinear(Kind::Output, geometry, self, weight);
         Ok(match bias {

@@ -176,13 +176,10 @@ impl<T: Scalar> Tensor<T> {
             let what = format!("{axes:?} is not a permutation of the axes");
             return Err(TensorError::Argument { operation: "permute", what, shape: self.shape().to_vec() });
         }
-        let own = self.shape_ref().strides_for(self.shape_ref());
-        let mut strides = [0; MAX_RANK];
-        axes.iter().enumerate().for_each(|(to, &from)| strides[to] = own[from]);
         let sizes: Vec<usize> = axes.iter().map(|&a| self.shape()[a]).collect();
         let shape = Shape::new(&sizes)?;
         let leading = sizes.first().copied().unwrap_or(1);
-        let y = Tensor::raw(strided::gather(self.as_slice(), &shape, &strides), shape);
+        let y = Tensor::raw(strided::permute(self.as_slice(), self.shape_ref(), axes, &shape), shape);
         Ok(y.record([self.node().cloned(), None, None], || Permute { axes: axes.to_vec(), leading }))
     }
 

@@ -36,11 +36,13 @@ impl<T: Scalar> Rule<T> for Product<T> {
     fn keeps_examples(&self, parent: usize, batch: usize) -> bool {
         parent == 0 && !self.transposed[0] && self.a.shape()[0].is_multiple_of(batch)
     }
-    fn example_factor(&self, parent: usize, g: &Tensor<T>, _: usize) -> Option<Factor<T>> {
-        if parent != 1 || self.transposed[0] {
+    fn example_factor(&self, parent: usize, g: &Tensor<T>, batch: usize, _: bool) -> Option<Factor<T>> {
+        // The rows of the product must be those of the examples: each example's rows are a chunk of `a`.
+        if parent != 1 || !Rule::<T>::keeps_examples(self, 0, batch) {
             return None;
         }
-        let (rows, columns) = if self.transposed[1] { (g.detach(), self.a.detach()) } else { (self.a.detach(), g.detach()) };
+        let (a, g) = (self.a.clone(), g.clone());
+        let (rows, columns) = if self.transposed[1] { (g, a) } else { (a, g) };
         Some(Factor::Outer { rows, columns })
     }
 }
@@ -162,6 +164,7 @@ impl<T: Scalar> Tensor<T> {
         let (a, b) = (self.shape(), other.shape());
         match (a.len(), b.len()) {
             (0, _) | (_, 0) => Err(mismatch()),
+            (1, 1) => Ok(self.unsqueeze(0).try_matmul(&other.unsqueeze(1)).map_err(|_| mismatch())?.reshape(&[])),
             (1, _) => {
                 let y = self.unsqueeze(0).try_matmul(other).map_err(|_| mismatch())?;
                 Ok(y.reshape(&[&y.shape()[..y.rank() - 2], &y.shape()[y.rank() - 1..]].concat()))
@@ -176,6 +179,7 @@ impl<T: Scalar> Tensor<T> {
                     return Err(mismatch());
                 }
                 let rows = a[..rank - 1].iter().product();
+                Shape::new(&[&a[..rank - 1], &b[1..]].concat())?;
                 let y = self.reshape(&[rows, k]).product(other, false, false);
                 Ok(y.reshape(&[&a[..rank - 1], &b[1..]].concat()))
             }
@@ -186,6 +190,7 @@ impl<T: Scalar> Tensor<T> {
                 if matrix_a[1] != matrix_b[0] {
                     return Err(mismatch());
                 }
+                Shape::new(&[&lead[..], &[matrix_a[0], matrix_b[1]]].concat())?;
                 let wide = |x: &Self, matrix: &[usize]| {
                     let y = x.broadcast_to(&[&lead[..], matrix].concat());
                     y.reshape(&[&[lead.count()], matrix].concat())
@@ -221,6 +226,7 @@ impl<T: Scalar> Tensor<T> {
             return Err(mismatch(bias));
         }
         let lead = &x[..x.len() - 1];
+        Shape::new(&[lead, &w[..1]].concat())?;
         let y = self.reshape(&[lead.iter().product(), w[1]]).product(weight, false, true);
         let y = if let Some(bias) = bias { y + bias } else { y };
         y.try_reshape(&[lead, &w[..1]].concat())

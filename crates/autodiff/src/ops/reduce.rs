@@ -1,8 +1,9 @@
 //! Reductions over axes, and what is made of them: mean, layer norm.
 
 use super::arithmetic::or_panic;
-use crate::kernels::{pointwise, reduce};
+use crate::kernels::reduce;
 use crate::node::{Cx, Rule};
+use crate::per_example::Factor;
 use crate::{Scalar, Shape, Tensor, TensorError};
 
 /// The sum over axis 1 of `[outer, n, inner]`.
@@ -29,6 +30,30 @@ impl<T: Scalar> Rule<T> for SumMiddle {
     }
 }
 
+/// The maximum over axis 1 of `[outer, n, inner]`, in which each element has a share.
+struct MaxMiddle<T: Scalar> {
+    sizes: [usize; 3],
+    input: Shape,
+    share: Tensor<T>,
+}
+
+impl<T: Scalar> Rule<T> for MaxMiddle<T> {
+    fn name(&self) -> &'static str {
+        "max"
+    }
+    fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>) {
+        let [outer, _, inner] = self.sizes;
+        let shared = g.reshape(&cx.shape(&[outer, 1, inner])) * &self.share;
+        cx.add(0, shared.reshape(&cx.shape(&self.input)));
+    }
+    fn stacks(&self) -> bool {
+        true
+    }
+    fn keeps_examples(&self, _: usize, batch: usize) -> bool {
+        self.sizes[0].is_multiple_of(batch)
+    }
+}
+
 /// The value repeated along new or unit axes.
 struct Broadcast {
     input: Shape,
@@ -49,6 +74,9 @@ impl<T: Scalar> Rule<T> for Broadcast {
         self.input.len() == self.output.len()
             && self.input.first() == self.output.first()
             && self.input.first().is_some_and(|n| n % batch == 0)
+    }
+    fn example_factor(&self, _: usize, g: &Tensor<T>, batch: usize, _: bool) -> Option<Factor<T>> {
+        Factor::of_repeated(g, &self.input, batch)
     }
 }
 
@@ -182,14 +210,14 @@ impl<T: Scalar> Tensor<T> {
         let axis = self.try_axis("max_axis", axis)?;
         let [outer, n, inner] = self.around(axis);
         let shape = self.without(axis)?;
+        let sizes = [outer, n, inner];
         let top = Tensor::raw(reduce::max_middle(self.as_slice(), outer, n, inner), shape);
-        if !self.is_tracked() {
-            return Ok(top);
-        }
-        let wide = top.try_unsqueeze(axis as isize)?.expanded(self.shape_ref());
-        let ties = Tensor::raw(pointwise::zip(self.as_slice(), &wide, |a, b| if a == b { T::ONE } else { T::ZERO }), *self.shape_ref());
-        let share = &ties / &ties.try_sum_keep(axis as isize)?;
-        Ok(((self - &self.detach()) * share).try_sum_axis(axis as isize)? + top)
+        let share = || {
+            let ties = self.detach().reshape(&sizes).equal(&top.reshape(&[outer, 1, inner]));
+            &ties / &ties.sum_keep(1)
+        };
+        let (y, input) = (top.clone(), *self.shape_ref());
+        Ok(y.record([self.node().cloned(), None, None], || MaxMiddle { sizes, input, share: share() }))
     }
 
     /// The tensor repeated to `shape` by NumPy's rules.

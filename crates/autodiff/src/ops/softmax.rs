@@ -72,7 +72,8 @@ impl<T: Scalar> Tensor<T> {
     #[track_caller]
     pub fn try_logsumexp_keep(&self) -> Result<Self, TensorError> {
         self.try_axis("logsumexp_keep", -1)?;
-        let top = self.detach().max_axis(-1).unsqueeze(-1);
+        // An infinite maximum is not subtracted: `inf - inf` is not a number.
+        let top = self.detach().max_axis(-1).unsqueeze(-1).constant_map(|x| if x.is_finite() { x } else { T::ZERO });
         Ok((self - &top).exp().sum_keep(-1).ln() + top)
     }
 

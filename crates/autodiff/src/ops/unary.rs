@@ -61,6 +61,26 @@ impl<T: Scalar> Rule<T> for Affine<T> {
     }
 }
 
+/// `x ↦ x / divisor`.
+struct Quotient<T> {
+    divisor: T,
+}
+
+impl<T: Scalar> Rule<T> for Quotient<T> {
+    fn name(&self) -> &'static str {
+        "div"
+    }
+    fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>) {
+        cx.add(0, g.divided_by(self.divisor));
+    }
+    fn stacks(&self) -> bool {
+        true
+    }
+    fn keeps_examples(&self, _: usize, _: usize) -> bool {
+        true
+    }
+}
+
 impl<T: Scalar> Tensor<T> {
     #[track_caller]
     fn of_input<S: Fn(T) -> T + Send + Sync + 'static>(
@@ -87,12 +107,16 @@ impl<T: Scalar> Tensor<T> {
         y.record([self.node().cloned(), None, None], || Unary { name, saved: Saved::Output(saved), slope, derivative })
     }
 
-    /// `scale · x + shift`, in place when nobody else holds the elements.
+    /// `x / divisor`, rounded once; in place when nobody else holds the elements.
     #[track_caller]
-    pub fn affine(mut self, scale: T, shift: T) -> Self {
-        let f = move |x: T| scale * x + shift;
-        let node = self.node().cloned();
-        let shape = *self.shape_ref();
+    pub(super) fn divided_by(self, divisor: T) -> Self {
+        self.map_owned(move |x| x / divisor, || Quotient { divisor })
+    }
+
+    /// `f` at each element, in place when nobody else holds the elements.
+    #[track_caller]
+    fn map_owned<R: Rule<T>>(mut self, f: impl Fn(T) -> T + Sync, rule: impl FnOnce() -> R) -> Self {
+        let (node, shape) = (self.node().cloned(), *self.shape_ref());
         let y = match self.unique() {
             Some(x) => {
                 pointwise::map_in_place(x, f);
@@ -100,7 +124,15 @@ impl<T: Scalar> Tensor<T> {
             }
             None => Tensor::raw(pointwise::map(self.as_slice(), f), shape),
         };
-        y.record([node, None, None], || Affine { scale })
+        y.record([node, None, None], rule)
+    }
+
+    /// `scale · x + shift`, in place when nobody else holds the elements.
+    #[track_caller]
+    pub fn affine(self, scale: T, shift: T) -> Self {
+        let rule = || Affine { scale };
+        // Without a shift nothing is added: `-0 + 0` would lose the sign.
+        if shift == T::ZERO { self.map_owned(move |x| scale * x, rule) } else { self.map_owned(move |x| scale * x + shift, rule) }
     }
 
     /// The exponential function.
@@ -142,7 +174,17 @@ impl<T: Scalar> Tensor<T> {
     /// The logistic function `1 / (1 + e⁻ˣ)`.
     #[track_caller]
     pub fn sigmoid(&self) -> Self {
-        self.of_output("sigmoid", |x| T::ONE / (T::ONE + (-x).exp()), |y| y - y * y, |y| y - &(y * y))
+        self.of_output("sigmoid", logistic, |y| y - y * y, |y| y - &(y * y))
+    }
+
+    /// `ln(1 + eˣ)`, a smooth `max(x, 0)`, without overflow.
+    #[track_caller]
+    pub fn softplus(&self) -> Self {
+        let f = |x: T| {
+            let positive = if x > T::ZERO { x } else { T::ZERO };
+            positive + (-x.abs()).exp().ln_1p()
+        };
+        self.of_input("softplus", f, logistic, Tensor::sigmoid)
     }
 
     /// `max(x, 0)`; the derivative at 0 is 0.
@@ -194,7 +236,7 @@ impl<T: Scalar> Tensor<T> {
     }
 
     /// The constant `f(x)` at each element, in the order of the elements.
-    fn constant_map(&self, f: impl Fn(T) -> T + Sync) -> Self {
+    pub(super) fn constant_map(&self, f: impl Fn(T) -> T + Sync) -> Self {
         Tensor::raw(pointwise::map(self.as_slice(), f), *self.shape_ref())
     }
 
@@ -214,6 +256,10 @@ fn sign<T: Scalar>(x: T) -> T {
     } else {
         T::ZERO
     }
+}
+
+fn logistic<T: Scalar>(x: T) -> T {
+    T::ONE / (T::ONE + (-x).exp())
 }
 
 fn step<T: Scalar>(x: T) -> T {
