@@ -63,11 +63,38 @@ impl<'a> Array<'a> {
     /// # Errors
     /// [`CheckpointError::DType`] for elements of any other type.
     pub fn to_f64(self) -> Result<Vec<f64>, CheckpointError> {
-        match self.dtype {
-            DType::F64 => Ok(elements(self.bytes, f64::from_le_bytes).collect()),
-            DType::F32 | DType::F16 | DType::BF16 => Ok(self.to_f32()?.into_iter().map(f64::from).collect()),
-            _ => Err(self.wrong_dtype("F64, F32, F16 or BF16")),
+        let mut values = vec![0.0; self.count()];
+        self.read_f64(0, &mut values)?;
+        Ok(values)
+    }
+
+    /// The elements from `start` on as `f64`, as many as `values` holds: for work on parts of a large array.
+    ///
+    /// # Errors
+    /// As [`to_f64`](Self::to_f64).
+    ///
+    /// # Panics
+    /// When the array ends before that.
+    #[track_caller]
+    pub fn read_f64(self, start: usize, values: &mut [f64]) -> Result<(), CheckpointError> {
+        fn fill<const N: usize>(bytes: &[u8], start: usize, values: &mut [f64], decode: impl Fn([u8; N]) -> f64) {
+            let part = &bytes[start * N..(start + values.len()) * N];
+            values.iter_mut().zip(elements(part, decode)).for_each(|(value, element)| *value = element);
         }
+        match self.dtype {
+            DType::F64 => fill(self.bytes, start, values, f64::from_le_bytes),
+            DType::F32 => fill(self.bytes, start, values, |bytes| f32::from_le_bytes(bytes).into()),
+            DType::F16 => fill(self.bytes, start, values, |bytes| f16_to_f32(u16::from_le_bytes(bytes)).into()),
+            DType::BF16 => fill(self.bytes, start, values, |bytes| bf16_to_f32(u16::from_le_bytes(bytes)).into()),
+            _ => return Err(self.wrong_dtype("F64, F32, F16 or BF16")),
+        }
+        Ok(())
+    }
+
+    /// The number of elements.
+    pub fn count(self) -> usize {
+        // The bytes fit the shape, whose axes may be so long that their product overflows where one of them is 0.
+        if self.shape.contains(&0) { 0 } else { self.shape.iter().product() }
     }
 
     fn wrong_dtype(&self, expected: &'static str) -> CheckpointError {

@@ -4,6 +4,7 @@ use memmap2::Mmap;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// A checkpoint whose arrays stay in the file until they are looked at.
 ///
@@ -15,6 +16,8 @@ pub struct MappedCheckpoint {
     file: PathBuf,
     map: Mmap,
     header: Header,
+    /// Of the arrays, once it was asked for.
+    fingerprint: OnceLock<String>,
 }
 
 impl MappedCheckpoint {
@@ -28,7 +31,7 @@ impl MappedCheckpoint {
         let file = File::open(path).map_err(CheckpointError::io(path))?;
         let map = map(&file).map_err(CheckpointError::io(path))?;
         let header = header::parse(path, &map)?;
-        Ok(Self { file: path.to_owned(), map, header })
+        Ok(Self { file: path.to_owned(), map, header, fingerprint: OnceLock::new() })
     }
 
     /// The array of that name, without a copy.
@@ -58,8 +61,9 @@ impl MappedCheckpoint {
     }
 
     /// The SHA-256 of the names, types, shapes and bytes of all arrays; equal to that of the same arrays in memory.
+    /// It is computed once.
     pub fn fingerprint(&self) -> String {
-        fingerprint::of_arrays(self.arrays())
+        self.fingerprint.get_or_init(|| fingerprint::of_arrays(self.arrays())).clone()
     }
 
     fn array<'a>(&'a self, name: &'a str, place: &'a Place) -> Array<'a> {

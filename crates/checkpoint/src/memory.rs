@@ -2,6 +2,7 @@ use crate::header::{self, check_name, check_size};
 use crate::{Array, CheckpointError, DType, NamedArray, fingerprint};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 const IN_MEMORY: &str = "<memory>";
 
@@ -13,11 +14,13 @@ pub struct Checkpoint {
     arrays: BTreeMap<String, NamedArray>,
     /// For the messages only.
     file: PathBuf,
+    /// Of these arrays, once it was asked for.
+    fingerprint: OnceLock<String>,
 }
 
 impl Default for Checkpoint {
     fn default() -> Self {
-        Self { metadata: BTreeMap::new(), arrays: BTreeMap::new(), file: IN_MEMORY.into() }
+        Self { metadata: BTreeMap::new(), arrays: BTreeMap::new(), file: IN_MEMORY.into(), fingerprint: OnceLock::new() }
     }
 }
 
@@ -46,6 +49,7 @@ impl Checkpoint {
         if self.arrays.contains_key(&array.name) {
             return Err(CheckpointError::DuplicateName { file: self.file.clone(), name: array.name });
         }
+        self.fingerprint.take();
         self.arrays.insert(array.name.clone(), array);
         Ok(())
     }
@@ -106,8 +110,9 @@ impl Checkpoint {
     }
 
     /// The SHA-256 of the names, types, shapes and bytes of all arrays (not of the metadata), as 64 hexadecimal digits.
+    /// It is computed once.
     pub fn fingerprint(&self) -> String {
-        fingerprint::of_arrays(self.arrays())
+        self.fingerprint.get_or_init(|| fingerprint::of_arrays(self.arrays())).clone()
     }
 
     /// Reads a whole file.
@@ -152,7 +157,7 @@ impl Checkpoint {
             let bytes = bytes[place.range].to_vec();
             (name.clone(), NamedArray { name, dtype: place.dtype, shape: place.shape, bytes })
         });
-        Ok(Self { metadata: header.metadata, arrays: arrays.collect(), file: file.to_owned() })
+        Ok(Self { metadata: header.metadata, arrays: arrays.collect(), file: file.to_owned(), fingerprint: OnceLock::new() })
     }
 
     fn array<'a>(&'a self, array: &'a NamedArray) -> Array<'a> {

@@ -85,6 +85,26 @@ fn halves_of_known_bits() {
 }
 
 #[test]
+fn parts_of_an_array() {
+    let mut checkpoint = Checkpoint::new();
+    checkpoint.insert_f64("wide", &[4], &[0.1, 0.2, 0.3, 0.4]).unwrap();
+    checkpoint.insert_f32("narrow", &[2, 2], &[1.0, 2.0, 3.0, 4.0]).unwrap();
+    let bytes = [0x3c00u16, 0xc000, 0x7c00, 0].iter().flat_map(|bits| bits.to_le_bytes()).collect();
+    checkpoint.insert(NamedArray { name: "half".into(), dtype: DType::F16, shape: vec![4], bytes }).unwrap();
+    let part = |name: &str, start| {
+        let mut values = [0.0; 2];
+        checkpoint.get(name).unwrap().read_f64(start, &mut values).map(|()| values)
+    };
+    assert_eq!(part("wide", 2).unwrap(), [0.3, 0.4]);
+    assert_eq!(part("narrow", 1).unwrap(), [2.0, 3.0]);
+    assert_eq!(part("half", 1).unwrap(), [-2.0, f64::INFINITY]);
+    assert!(std::panic::catch_unwind(|| part("wide", 3)).is_err());
+    checkpoint.insert(NamedArray { name: "empty".into(), dtype: DType::F32, shape: vec![usize::MAX, 4, 0], bytes: vec![] }).unwrap();
+    assert_eq!(checkpoint.get("empty").unwrap().count(), 0);
+    assert!(checkpoint.to_f64("empty").unwrap().is_empty());
+}
+
+#[test]
 fn fingerprints() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
@@ -107,6 +127,12 @@ fn fingerprints() {
     let bytes = [1.0f32, 2.0].iter().flat_map(|value| value.to_le_bytes()).collect();
     as_integers.insert(NamedArray { name: "a".into(), dtype: DType::I32, shape: vec![2], bytes }).unwrap();
     assert_ne!(base, as_integers.fingerprint());
+    // Another array, another fingerprint, also after the first was asked for.
+    let before = as_integers.fingerprint();
+    let copy = as_integers.clone();
+    as_integers.insert_f32("b", &[0], &[]).unwrap();
+    assert_ne!(as_integers.fingerprint(), before);
+    assert_eq!(copy.fingerprint(), before);
 }
 
 #[test]

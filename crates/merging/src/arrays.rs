@@ -1,10 +1,10 @@
-use gradus_base::matches;
+use gradus_base::{Cancel, Observer, matches};
 use gradus_checkpoint::{Array, Checkpoint, CheckpointError, DType, MappedCheckpoint, NamedArray};
-use rayon::prelude::*;
 
 use crate::MergeError;
+use crate::blocks::{self, BLOCK, Means};
 
-/// Named arrays: a checkpoint in memory or in a file.
+/// Named arrays: a checkpoint in memory or in a file. A slice of `&dyn Arrays` may mix the two.
 pub trait Arrays: Sync {
     /// The arrays in the order of their names.
     fn all(&self) -> Vec<Array<'_>>;
@@ -41,7 +41,16 @@ impl Arrays for MappedCheckpoint {
     }
 }
 
-/// Which arrays are merged, by patterns in which `*` stands for any characters. The others are the target's.
+/// Which arrays are merged, by patterns in which `*` stands for any characters. The others are the target's, and so are
+/// arrays of other elements than F64, F32, F16 and BF16, such as counters; to include one of those by a pattern other than
+/// `*` is an error.
+///
+/// ```
+/// use gradus_merging::NameFilter;
+///
+/// let body = NameFilter { exclude: vec!["head.*".into()], ..NameFilter::default() };
+/// assert!(body.accepts("encoder.0.weight") && !body.accepts("head.weight"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameFilter {
     /// A name must fit one of these.
@@ -60,9 +69,16 @@ impl Default for NameFilter {
 impl NameFilter {
     /// Whether the array of that name is merged.
     pub fn accepts(&self, name: &str) -> bool {
-        let fits = |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern, name));
-        fits(&self.include) && !fits(&self.exclude)
+        fits(&self.include, name) && !fits(&self.exclude, name)
     }
+
+    fn asks_for(&self, name: &str) -> bool {
+        self.accepts(name) && self.include.iter().any(|pattern| pattern != "*" && matches(pattern, name))
+    }
+}
+
+pub(crate) fn fits(patterns: &[String], name: &str) -> bool {
+    patterns.iter().any(|pattern| matches(pattern, name))
 }
 
 pub(crate) fn is_float(dtype: DType) -> bool {
@@ -70,12 +86,18 @@ pub(crate) fn is_float(dtype: DType) -> bool {
 }
 
 /// Checks that the models agree about the arrays that `filter` accepts.
-pub(crate) fn check_models<A: Arrays>(models: &[&A], filter: &NameFilter) -> Result<(), MergeError> {
+pub(crate) fn check_models<A: Arrays + ?Sized>(models: &[&A], filter: &NameFilter) -> Result<(), MergeError> {
     let Some((target, others)) = models.split_first().filter(|(_, others)| !others.is_empty()) else {
         return Err(MergeError::TooFewModels { found: models.len() });
     };
+    let all = target.all();
+    if let Some(array) = all.iter().find(|array| !is_float(array.dtype) && filter.asks_for(array.name)) {
+        return Err(MergeError::NotFloat { tensor: array.name.into(), dtype: array.dtype });
+    }
     for (model, other) in (1..).zip(others) {
-        check_like(*target, *other, "the checkpoint", model, filter)?;
+        for expected in all.iter().filter(|array| filter.accepts(array.name)) {
+            check_like(expected, other.array(expected.name).ok(), "the checkpoint", model)?;
+        }
         let extra = other.all().into_iter().find(|array| filter.accepts(array.name) && target.array(array.name).is_err());
         if let Some(array) = extra {
             return Err(MergeError::Unexpected { model, tensor: array.name.into() });
@@ -84,23 +106,17 @@ pub(crate) fn check_models<A: Arrays>(models: &[&A], filter: &NameFilter) -> Res
     Ok(())
 }
 
-/// Checks that `other` has the target's arrays in the target's shapes.
-pub(crate) fn check_like(
-    target: &impl Arrays,
-    other: &impl Arrays,
-    what: &'static str,
-    model: usize,
-    filter: &NameFilter,
-) -> Result<(), MergeError> {
-    for expected in target.all().into_iter().filter(|array| filter.accepts(array.name)) {
-        let tensor = || expected.name.to_owned();
-        let found = other.array(expected.name).map_err(|_| MergeError::Missing { what, model, tensor: tensor() })?;
-        if found.shape != expected.shape {
+/// Checks that a model, or its Fisher, has an array of the target's in the target's shape.
+pub(crate) fn check_like(expected: &Array<'_>, found: Option<Array<'_>>, what: &'static str, model: usize) -> Result<(), MergeError> {
+    let tensor = expected.name.to_owned();
+    match found {
+        None => Err(MergeError::Missing { what, model, tensor }),
+        Some(found) if found.shape != expected.shape => {
             let (expected, found) = (expected.shape.to_vec(), found.shape.to_vec());
-            return Err(MergeError::Shape { what, model, tensor: tensor(), expected, found });
+            Err(MergeError::Shape { what, model, tensor, expected, found })
         }
+        Some(_) => Ok(()),
     }
-    Ok(())
 }
 
 /// The coefficients with sum 1, checked.
@@ -120,49 +136,54 @@ pub(crate) fn check_lambdas(lambdas: &[f64], models: usize) -> Result<Vec<f64>, 
     Ok(lambdas.iter().map(|value| value / largest / sum).collect())
 }
 
-/// An array of the target's name and shape: F64 if the target's is, else F32 (16-bit arrays are widened).
-pub(crate) fn like_target(target: &Array<'_>, values: &[f64]) -> NamedArray {
-    let dtype = if target.dtype == DType::F64 { DType::F64 } else { DType::F32 };
-    let bytes = match dtype {
-        DType::F64 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        _ => values.iter().flat_map(|&value| (value as f32).to_le_bytes()).collect(),
-    };
-    NamedArray { name: target.name.into(), dtype, shape: target.shape.to_vec(), bytes }
+/// Tells the watcher of coefficients that do not sum to 1, beyond their rounding.
+pub(crate) fn report_sum(lambdas: &[f64], observer: &mut dyn Observer) {
+    let sum: f64 = lambdas.iter().sum();
+    if (sum - 1.0).abs() > 1e-6 {
+        observer.message(&format!("the coefficients sum to {sum}, not 1: only their ratios matter"));
+    }
 }
 
-pub(crate) fn copy(array: &Array<'_>) -> NamedArray {
+/// The target with each array that `filter` accepts and that holds floating-point numbers replaced by `merged` of it.
+pub(crate) fn each_array<A: Arrays + ?Sized>(
+    target: &A,
+    filter: &NameFilter,
+    (cancel, observer): (&Cancel, &mut dyn Observer),
+    mut merged: impl FnMut(&Array<'_>) -> Result<NamedArray, MergeError>,
+) -> Result<Checkpoint, MergeError> {
+    let (all, mut result) = (target.all(), Checkpoint::new());
+    for (done, array) in (1..).zip(&all) {
+        cancel.check()?;
+        let replaced = filter.accepts(array.name) && is_float(array.dtype);
+        result.insert(if replaced { merged(array)? } else { copy(array) })?;
+        observer.progress(done, Some(all.len() as u64), "merging arrays");
+    }
+    Ok(result)
+}
+
+fn copy(array: &Array<'_>) -> NamedArray {
     NamedArray { name: array.name.into(), dtype: array.dtype, shape: array.shape.to_vec(), bytes: array.bytes.to_vec() }
 }
 
-/// `f(i)` for every coordinate, in parallel; each is computed alone, so that the number of threads changes nothing.
-pub(crate) fn coordinates(count: usize, f: impl Fn(usize) -> f64 + Sync + Send) -> Vec<f64> {
-    (0..count).into_par_iter().with_min_len(1 << 15).map(f).collect()
-}
-
 /// `Σ_i w_i θ_i / Σ_i w_i` of one array over the models with a positive weight.
-pub(crate) fn mean_array<A: Arrays>(models: &[&A], name: &str, weights: &[f64]) -> Result<Vec<f64>, MergeError> {
-    let used: Vec<usize> = (0..models.len()).filter(|&i| weights[i] > 0.0).collect();
-    let values: Vec<Vec<f64>> = used.iter().map(|&i| models[i].array(name)?.to_f64()).collect::<Result<_, _>>()?;
-    let count = values.first().map_or(0, Vec::len);
-    let mean = |j: usize| weighted_mean(used.iter().zip(&values).map(|(&i, values)| (weights[i], values[j])));
-    Ok(coordinates(count, mean))
-}
-
-/// `Σ w x / Σ w` over the pairs `(w, x)` with a positive weight. A mean lies between its values, and copies of one value
-/// give that value; rounding may not change that. NaN and infinities stay.
-pub(crate) fn weighted_mean(pairs: impl Iterator<Item = (f64, f64)>) -> f64 {
-    let (mut sum, mut total, mut low, mut high) = (0.0, 0.0, f64::INFINITY, f64::NEG_INFINITY);
-    for (weight, value) in pairs.filter(|(weight, _)| *weight > 0.0) {
-        sum += weight * value;
-        total += weight;
-        (low, high) = (low.min(value), high.max(value));
-    }
-    let mean = sum / total;
-    if mean < low {
-        low
-    } else if mean > high {
-        high
-    } else {
-        mean
-    }
+pub(crate) fn mean_array<A: Arrays + ?Sized>(
+    target: &Array<'_>,
+    models: &[&A],
+    weights: &[f64],
+    cancel: &Cancel,
+) -> Result<NamedArray, MergeError> {
+    let used = models.iter().zip(weights).filter(|(_, weight)| **weight > 0.0);
+    let used: Vec<(Array<'_>, f64)> =
+        used.map(|(model, &weight)| Ok((model.array(target.name)?, weight))).collect::<Result<_, CheckpointError>>()?;
+    let block = |(): &mut (), start: usize, out: &mut [f64]| {
+        let (mut means, mut theta) = (Means::new(), [0.0; BLOCK]);
+        let theta = &mut theta[..out.len()];
+        for (array, weight) in &used {
+            array.read_f64(start, theta)?;
+            means.add(theta, &[*weight; BLOCK]);
+        }
+        means.write(out);
+        Ok(())
+    };
+    Ok(blocks::fill(target, cancel, || (), block)?.0)
 }

@@ -38,8 +38,8 @@ pub enum MergeError {
     Shape { what: &'static str, model: usize, tensor: String, expected: Vec<usize>, found: Vec<usize> },
 
     /// A Fisher entry that is negative, infinite or not a number.
-    #[error("the Fisher of model {model}: array `{tensor}`, element {index} is {value}, but must be finite and at least 0")]
-    FisherValue { model: usize, tensor: String, index: usize, value: f64 },
+    #[error("Fisher information: array `{tensor}`, element {index} is {value}, but must be finite and at least 0")]
+    FisherValue { tensor: String, index: usize, value: f64 },
 
     /// A floor that is negative or not a number.
     #[error("the floor is {value}, but must be finite and at least 0")]
@@ -49,12 +49,12 @@ pub enum MergeError {
     #[error("the Fisher of model {model} is 0 everywhere and cannot be normalised")]
     ZeroFisher { model: usize },
 
-    /// Every model has weight 0 at a coordinate.
-    #[error("array `{tensor}`, element {index}: the Fisher of every model is 0")]
+    /// Every model has weight 0 at a coordinate: its coefficient or its Fisher is 0 there.
+    #[error("array `{tensor}`, element {index}: the weight of every model, its coefficient times its Fisher, is 0")]
     DeadCoordinate { tensor: String, index: usize },
 
-    /// An array of integers cannot be weighted.
-    #[error("array `{tensor}` has elements of type {dtype}, and only floating-point numbers can be merged by Fisher information")]
+    /// An array of integers that was asked for cannot be averaged.
+    #[error("array `{tensor}` has elements of type {dtype}, and only F64, F32, F16 and BF16 can be merged: leave it out by the filter")]
     NotFloat { tensor: String, dtype: DType },
 
     /// Fisher entries span more orders of magnitude than 16 bits hold.
@@ -73,17 +73,33 @@ pub enum MergeError {
     #[error("there are no examples to estimate the Fisher information from")]
     NoExamples,
 
+    /// No tensor to estimate.
+    #[error("the filter accepts no differentiable tensor of the model")]
+    NoTensors,
+
+    /// The checkpoint that a model is said to come from holds something else.
+    #[error("array `{tensor}` of the source is missing or is not the model's: the Fisher information would be saved as another model's")]
+    Source { tensor: String },
+
+    /// An exact expectation over outputs that cannot all be gone through.
+    #[error("no exact expectation is taken over {outputs}: use the sampled mode")]
+    NotExact { outputs: &'static str },
+
     /// Logits that are infinite or not numbers.
     #[error("the logits of example {example} are not finite: class {class} has {value}")]
     Logits { example: usize, class: usize, value: f64 },
 
-    /// Logits of another shape than `[examples, classes]`.
-    #[error("the logits have shape {found:?}, expected [{examples}, classes]")]
+    /// Logits of another shape than `[examples, classes]` or `[examples, tokens, classes]`.
+    #[error("the logits have shape {found:?}, expected [{examples}, classes] or [{examples}, tokens, classes]")]
     LogitsShape { found: Vec<usize>, examples: usize },
 
+    /// Log-likelihoods of another shape than the mode asks for.
+    #[error("the log-likelihoods have shape {found:?}, expected {expected:?}")]
+    LikelihoodShape { found: Vec<usize>, expected: Vec<usize> },
+
     /// The empirical Fisher without labels, or with another number of them.
-    #[error("the empirical Fisher of {examples} examples needs as many labels, but {labels} were given")]
-    Labels { examples: usize, labels: usize },
+    #[error("the empirical Fisher needs {expected} labels, one for each example or token, but {labels} were given")]
+    Labels { expected: usize, labels: usize },
 
     /// A label beyond the classes.
     #[error("the label of example {example} is {label}, but there are {classes} classes")]
@@ -96,6 +112,10 @@ pub enum MergeError {
     /// A grid of pairs for another number of models than two.
     #[error("a grid of pairs needs two models, but there are {models}")]
     GridModels { models: usize },
+
+    /// A point of a search with bad coefficients.
+    #[error("point {point} of the search: {source}")]
+    Point { point: usize, source: Box<MergeError> },
 
     /// A score that is not a number.
     #[error("the score of point {point} of the search is not a number")]

@@ -25,6 +25,7 @@
 //! ```
 
 mod arrays;
+mod blocks;
 mod error;
 pub mod fisher;
 #[cfg(feature = "autodiff")]

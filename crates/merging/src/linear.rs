@@ -2,13 +2,16 @@
 //! (Wortsman et al. 2022, "Model soups", algorithm 1), interpolation between two models (Wortsman et al. 2022, "Robust
 //! fine-tuning of zero-shot models"), and the mean of the models' output probabilities.
 
+use gradus_base::{Cancel, Observer, Silent};
 use gradus_checkpoint::Checkpoint;
 
+use crate::MergeError;
 use crate::arrays::{self, Arrays, NameFilter};
-use crate::{MergeError, arrays::is_float};
+use crate::blocks::{self, BLOCK};
+use crate::search::checked;
 
 /// `Σ_i λ_i θ_i / Σ_i λ_i` of the arrays that `filter` accepts; the others, and arrays of integers, are the first model's.
-/// Results are F64 where the first model is, else F32.
+/// A model with λ_i = 0 is dropped, whatever its values are. Results are F64 where the first model is, else F32.
 ///
 /// # Errors
 /// [`MergeError`] for models that do not fit each other, for bad coefficients and for arrays that cannot be read.
@@ -24,40 +27,65 @@ use crate::{MergeError, arrays::is_float};
 /// assert_eq!(merged.to_f32("w")?, [1.0, 3.0]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn weighted_average<A: Arrays>(models: &[&A], lambdas: &[f64], filter: &NameFilter) -> Result<Checkpoint, MergeError> {
+pub fn weighted_average<A: Arrays + ?Sized>(models: &[&A], lambdas: &[f64], filter: &NameFilter) -> Result<Checkpoint, MergeError> {
+    weighted_average_watched(models, lambdas, filter, &Cancel::new(), &mut Silent)
+}
+
+/// [`weighted_average`], for large models: `observer` hears of each array, and of coefficients that do not sum to 1.
+///
+/// # Errors
+/// As [`weighted_average`]; [`MergeError::Interrupted`] once cancelled.
+pub fn weighted_average_watched<A: Arrays + ?Sized>(
+    models: &[&A],
+    lambdas: &[f64],
+    filter: &NameFilter,
+    cancel: &Cancel,
+    observer: &mut dyn Observer,
+) -> Result<Checkpoint, MergeError> {
     arrays::check_models(models, filter)?;
     let weights = arrays::check_lambdas(lambdas, models.len())?;
-    mean(models, &weights, filter)
+    arrays::report_sum(lambdas, observer);
+    mean(models, &weights, filter, cancel, observer)
 }
 
 /// The plain average of the models: a uniform soup.
 ///
 /// # Errors
 /// As [`weighted_average`].
-pub fn average<A: Arrays>(models: &[&A], filter: &NameFilter) -> Result<Checkpoint, MergeError> {
+pub fn average<A: Arrays + ?Sized>(models: &[&A], filter: &NameFilter) -> Result<Checkpoint, MergeError> {
     weighted_average(models, &vec![1.0; models.len()], filter)
 }
 
-/// `(1 - α) base + α target`, for any finite α: outside `[0, 1]` it extrapolates.
+/// `(1 - α) base + α target`, for any finite α: outside `[0, 1]` it extrapolates. What is not merged is the base's.
 ///
 /// # Errors
 /// As [`weighted_average`]; [`MergeError::Option`] for an α that is not finite.
-pub fn interpolate<A: Arrays>(base: &A, target: &A, alpha: f64, filter: &NameFilter) -> Result<Checkpoint, MergeError> {
+pub fn interpolate<A: Arrays + ?Sized>(base: &A, target: &A, alpha: f64, filter: &NameFilter) -> Result<Checkpoint, MergeError> {
     if !alpha.is_finite() {
         return Err(MergeError::Option { name: "alpha", value: alpha, expected: "finite" });
     }
     arrays::check_models(&[base, target], filter)?;
-    each_array(base, filter, |name| {
-        let (from, to) = (base.array(name)?.to_f64()?, target.array(name)?.to_f64()?);
-        Ok(arrays::coordinates(from.len(), |j| (1.0 - alpha) * from[j] + alpha * to[j]))
+    let cancel = Cancel::new();
+    arrays::each_array(base, filter, (&cancel, &mut Silent), |from| {
+        let to = target.array(from.name)?;
+        let block = |(): &mut (), start: usize, out: &mut [f64]| {
+            let mut end = [0.0; BLOCK];
+            let end = &mut end[..out.len()];
+            from.read_f64(start, out)?;
+            to.read_f64(start, end)?;
+            out.iter_mut().zip(end).for_each(|(from, to)| *from = (1.0 - alpha) * *from + alpha * *to);
+            Ok(())
+        };
+        Ok(blocks::fill(from, &cancel, || (), block)?.0)
     })
 }
 
 /// The score at each α of an interpolation.
 ///
 /// # Errors
-/// As [`interpolate`]; [`MergeError::Score`] for a score that is not a number, or what `score` returns.
-pub fn interpolation_curve<A: Arrays, E: From<MergeError>>(
+/// As [`interpolate`]; [`MergeError::Score`] for a score that is not a number, or what `score` returns: an error of its own
+/// ends the curve.
+pub fn interpolation_curve<A: Arrays + ?Sized, E: From<MergeError>>(
     base: &A,
     target: &A,
     alphas: &[f64],
@@ -71,6 +99,42 @@ pub fn interpolation_curve<A: Arrays, E: From<MergeError>>(
     Ok(scores)
 }
 
+/// The best of several models as they are, each with its own head.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BestSingle {
+    /// The model with the highest score: the first of equals.
+    pub model: usize,
+    /// The score of each model.
+    pub scores: Vec<f64>,
+}
+
+/// Scores each model unchanged: what a merge has to beat.
+///
+/// # Errors
+/// [`MergeError::TooFewModels`] for none, [`MergeError::Score`] for a score that is not a number, or what `score` returns.
+///
+/// ```
+/// use gradus_merging::{MergeError, linear};
+///
+/// let best = linear::best_single(&[&0.7, &0.9, &0.9], |accuracy| Ok::<_, MergeError>(*accuracy))?;
+/// assert_eq!(best.model, 1);
+/// # Ok::<(), MergeError>(())
+/// ```
+pub fn best_single<M: ?Sized, E: From<MergeError>>(models: &[&M], mut score: impl FnMut(&M) -> Result<f64, E>) -> Result<BestSingle, E> {
+    if models.is_empty() {
+        return Err(MergeError::TooFewModels { found: 0 }.into());
+    }
+    let mut best = BestSingle { model: 0, scores: Vec::with_capacity(models.len()) };
+    for (model, own) in models.iter().enumerate() {
+        let value = checked(model, score(own)?)?;
+        best.scores.push(value);
+        if value > best.scores[best.model] {
+            best.model = model;
+        }
+    }
+    Ok(best)
+}
+
 /// A soup, and how it came about.
 #[derive(Clone, Debug)]
 pub struct Soup {
@@ -78,49 +142,67 @@ pub struct Soup {
     pub merged: Checkpoint,
     /// The models in it, in the order in which they were added.
     pub members: Vec<usize>,
-    /// The score of each model alone.
+    /// The score of a soup of each model alone: of its arrays that the filter accepts, with the first model's others. With
+    /// heads of their own, models as they are may score otherwise: see [`best_single`].
     pub alone: Vec<f64>,
     /// The score of the soup.
     pub score: f64,
 }
 
 /// The greedy soup: from the best model on, in the order of their scores, each model is kept in the average if that does
-/// not lower the score. It is never worse than the best single model.
+/// not lower the score. It is never worse than the best soup of one model. `score` is called `2 M - 1` times.
 ///
 /// # Errors
-/// As [`average`]; [`MergeError::Score`] for a score that is not a number, or what `score` returns.
-pub fn greedy_soup<A: Arrays, E: From<MergeError>>(
+/// As [`average`]; [`MergeError::Score`] for a score that is not a number, or what `score` returns: an error of its own
+/// ends the search.
+///
+/// ```
+/// use gradus_checkpoint::Checkpoint;
+/// use gradus_merging::{MergeError, NameFilter, linear};
+///
+/// let model = |w: f32| {
+///     let mut model = Checkpoint::new();
+///     model.insert_f32("w", &[1], &[w]).map(|()| model)
+/// };
+/// let (a, b, c) = (model(0.0)?, model(1.0)?, model(4.0)?);
+/// // In place of a validation set: the best weight is 0.6.
+/// let score = |merged: &Checkpoint| Ok::<_, MergeError>(-(merged.to_f64("w")?[0] - 0.6).abs());
+/// let soup = linear::greedy_soup(&[&a, &b, &c], &NameFilter::default(), score)?;
+/// assert_eq!(soup.members, [1, 0]);
+/// assert_eq!(soup.merged.to_f64("w")?, [0.5]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn greedy_soup<A: Arrays + ?Sized, E: From<MergeError>>(
     models: &[&A],
     filter: &NameFilter,
     mut score: impl FnMut(&Checkpoint) -> Result<f64, E>,
 ) -> Result<Soup, E> {
     arrays::check_models(models, filter)?;
-    let mut weights = vec![0.0; models.len()];
-    let mut scored = |point: usize, weights: &[f64]| -> Result<(Checkpoint, f64), E> {
-        let merged = mean(models, weights, filter)?;
+    let mut scored = |point: usize, members: &[usize]| -> Result<(Checkpoint, f64), E> {
+        let mut weights = vec![0.0; models.len()];
+        members.iter().for_each(|&member| weights[member] = 1.0);
+        let merged = mean(models, &weights, filter, &Cancel::new(), &mut Silent)?;
         let value = checked(point, score(&merged)?)?;
         Ok((merged, value))
     };
-    let mut alone = Vec::with_capacity(models.len());
-    for model in 0..models.len() {
-        weights.fill(0.0);
-        weights[model] = 1.0;
-        alone.push(scored(model, &weights)?.1);
+    let (mut merged, mut best) = scored(0, &[0])?;
+    let (mut members, mut alone) = (vec![0], vec![best]);
+    for model in 1..models.len() {
+        let (candidate, value) = scored(model, &[model])?;
+        alone.push(value);
+        if value > best {
+            (merged, best, members) = (candidate, value, vec![model]);
+        }
     }
-    let mut order: Vec<usize> = (0..models.len()).collect();
+    let mut order: Vec<usize> = (0..models.len()).filter(|model| *model != members[0]).collect();
     order.sort_by(|&a, &b| alone[b].total_cmp(&alone[a]));
-    weights.fill(0.0);
-    weights[order[0]] = 1.0;
-    let (mut merged, mut best) = scored(order[0], &weights)?;
-    let mut members = vec![order[0]];
-    for &model in &order[1..] {
-        weights[model] = 1.0;
-        let (candidate, value) = scored(model, &weights)?;
+    for model in order {
+        members.push(model);
+        let (candidate, value) = scored(model, &members)?;
         if value >= best {
             (merged, best) = (candidate, value);
-            members.push(model);
         } else {
-            weights[model] = 0.0;
+            members.pop();
         }
     }
     Ok(Soup { merged, members, alone, score: best })
@@ -141,25 +223,13 @@ pub fn output_ensemble(probabilities: &[Vec<f32>]) -> Result<Vec<f32>, MergeErro
     Ok((0..first.len()).map(|j| mean(j) as f32).collect())
 }
 
-fn checked(point: usize, score: f64) -> Result<f64, MergeError> {
-    if score.is_nan() { Err(MergeError::Score { point }) } else { Ok(score) }
-}
-
 /// The mean with weights that are not all 0, of models that fit each other.
-fn mean<A: Arrays>(models: &[&A], weights: &[f64], filter: &NameFilter) -> Result<Checkpoint, MergeError> {
-    each_array(models[0], filter, |name| arrays::mean_array(models, name, weights))
-}
-
-/// The target with each floating-point array that `filter` accepts replaced by `values(name)`.
-fn each_array<A: Arrays>(
-    target: &A,
+fn mean<A: Arrays + ?Sized>(
+    models: &[&A],
+    weights: &[f64],
     filter: &NameFilter,
-    values: impl Fn(&str) -> Result<Vec<f64>, MergeError>,
+    cancel: &Cancel,
+    observer: &mut dyn Observer,
 ) -> Result<Checkpoint, MergeError> {
-    let mut merged = Checkpoint::new();
-    for array in target.all() {
-        let replaced = filter.accepts(array.name) && is_float(array.dtype);
-        merged.insert(if replaced { arrays::like_target(&array, &values(array.name)?) } else { arrays::copy(&array) })?;
-    }
-    Ok(merged)
+    arrays::each_array(models[0], filter, (cancel, observer), |array| arrays::mean_array(array, models, weights, cancel))
 }

@@ -1,8 +1,11 @@
 //! The choice of the models' importance λ by a validation score.
 
+use rand::{Rng, RngExt};
 use rand_distr::{Distribution, Gamma};
+use serde::Serialize;
 
 use crate::MergeError;
+use crate::arrays::check_lambdas;
 
 /// Which coefficients are tried.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,12 +28,19 @@ pub enum CoefficientSearch {
     Given(Vec<Vec<f64>>),
 }
 
+impl Default for CoefficientSearch {
+    /// The grid of the authors' code.
+    fn default() -> Self {
+        Self::PairGrid { n: 51 }
+    }
+}
+
 impl CoefficientSearch {
     /// The coefficients for so many models, in the order in which they are tried.
     ///
     /// # Errors
     /// [`MergeError::GridModels`] for a grid of other than two models, [`MergeError::Option`] for too few points or a bad
-    /// concentration, and the errors of coefficients for given ones.
+    /// concentration, [`MergeError::Point`] for a given point whose coefficients are bad.
     pub fn points(&self, models: usize) -> Result<Vec<Vec<f64>>, MergeError> {
         match self {
             Self::PairGrid { n } => {
@@ -44,13 +54,13 @@ impl CoefficientSearch {
             Self::Dirichlet { n, alpha, seed } => {
                 at_least("n", *n, 1, "at least 1")?;
                 let bad = || MergeError::Option { name: "alpha", value: *alpha, expected: "finite and positive" };
-                let gamma = Gamma::new(*alpha, 1.0).ok().filter(|_| alpha.is_finite()).ok_or_else(bad)?;
+                let dirichlet = Dirichlet::new(*alpha).ok_or_else(bad)?;
                 let mut rng = gradus_base::stream(*seed, "merging-dirichlet", 0);
-                Ok((0..*n).map(|_| dirichlet(gamma, models, &mut rng)).collect())
+                Ok((0..*n).map(|_| dirichlet.draw(models, &mut rng)).collect())
             }
             Self::Given(points) => {
-                for point in points {
-                    crate::arrays::check_lambdas(point, models)?;
+                for (point, lambdas) in points.iter().enumerate() {
+                    check_lambdas(lambdas, models).map_err(|error| MergeError::Point { point, source: error.into() })?;
                 }
                 Ok(points.clone())
             }
@@ -62,19 +72,39 @@ fn at_least(name: &'static str, n: usize, least: usize, expected: &'static str) 
     if n < least { Err(MergeError::Option { name, value: n as f64, expected }) } else { Ok(()) }
 }
 
-/// Gamma draws divided by their sum; a small concentration can draw zeros alone, which are drawn again.
-fn dirichlet(gamma: Gamma<f64>, models: usize, rng: &mut impl rand::Rng) -> Vec<f64> {
-    loop {
-        let draws: Vec<f64> = (0..models).map(|_| gamma.sample(rng)).collect();
+/// The symmetric Dirichlet distribution: draws of a Gamma distribution divided by their sum. Those of a small
+/// concentration lie beyond the range of numbers, and are drawn as logarithms.
+struct Dirichlet {
+    alpha: f64,
+    /// With the concentration, or one more, as its shape; its mean is 1, so that no draw is too large either.
+    gamma: Gamma<f64>,
+}
+
+impl Dirichlet {
+    fn new(alpha: f64) -> Option<Self> {
+        let shape = if alpha < 1.0 { alpha + 1.0 } else { alpha };
+        let gamma = Gamma::new(shape, 1.0 / shape).ok().filter(|_| alpha.is_finite() && alpha > 0.0)?;
+        Some(Self { alpha, gamma })
+    }
+
+    fn draw(&self, count: usize, rng: &mut impl Rng) -> Vec<f64> {
+        // Gamma(α) is Gamma(α + 1) U^(1/α) (Marsaglia, Tsang 2000, section 6). The logarithms are taken times α, which is
+        // where they are finite for every α.
+        let scale = if self.alpha < 1.0 { self.alpha } else { 1.0 };
+        let mut logarithm = || {
+            let own = scale * self.gamma.sample(rng).ln();
+            if self.alpha < 1.0 { own + (1.0 - rng.random::<f64>()).ln() } else { own }
+        };
+        let logarithms: Vec<f64> = (0..count).map(|_| logarithm()).collect();
+        let largest = logarithms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let draws: Vec<f64> = logarithms.iter().map(|own| ((own - largest) / scale).exp()).collect();
         let sum: f64 = draws.iter().sum();
-        if sum > 0.0 || models == 0 {
-            return draws.into_iter().map(|draw| draw / sum).collect();
-        }
+        draws.into_iter().map(|draw| draw / sum).collect()
     }
 }
 
 /// Every point of a search with its score.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SearchTable {
     /// The coefficients and their score, in the order in which they were tried.
     pub points: Vec<(Vec<f64>, f64)>,
@@ -86,7 +116,7 @@ pub struct SearchTable {
 ///
 /// # Errors
 /// Those of [`CoefficientSearch::points`]; [`MergeError::Option`] for a search without points, [`MergeError::Score`] for a
-/// score that is not a number, and what `score` returns.
+/// score that is not a number, and what `score` returns: an error of its own ends the search.
 ///
 /// ```
 /// use gradus_merging::{MergeError, search::{CoefficientSearch, search}};
@@ -103,10 +133,7 @@ pub fn search<E: From<MergeError>>(
     let mut points: Vec<(Vec<f64>, f64)> = Vec::new();
     let mut best = 0;
     for (point, lambdas) in coefficients.points(models)?.into_iter().enumerate() {
-        let value = score(&lambdas)?;
-        if value.is_nan() {
-            return Err(MergeError::Score { point }.into());
-        }
+        let value = checked(point, score(&lambdas)?)?;
         points.push((lambdas, value));
         if value > points[best].1 {
             best = point;
@@ -116,4 +143,9 @@ pub fn search<E: From<MergeError>>(
         return Err(MergeError::Option { name: "the number of points", value: 0.0, expected: "at least 1" }.into());
     }
     Ok(SearchTable { points, best })
+}
+
+/// A score that can be compared.
+pub(crate) fn checked(point: usize, score: f64) -> Result<f64, MergeError> {
+    if score.is_nan() { Err(MergeError::Score { point }) } else { Ok(score) }
 }

@@ -4,7 +4,7 @@ use gradus_autodiff::Tensor;
 use gradus_base::stream;
 use gradus_checkpoint::Checkpoint;
 use gradus_data::{Dataset, ImageTransform, accuracy, argmax_rows, digits, load_images, shuffled};
-use gradus_merging::fisher::{DiagonalFisher, FisherMode, fisher_of_classifier};
+use gradus_merging::fisher::{DiagonalFisher, FisherMode, FisherOptions, fisher_of_classifier};
 use gradus_models::{Activation, FitError, FitOptions, Linear, Mlp, carry_on, files, fit, init, loss};
 use gradus_optimizers::Adam;
 use rand::RngExt;
@@ -149,8 +149,8 @@ impl Tasks {
     ) -> Result<DiagonalFisher, ExperimentError> {
         let (x, labels) = self.rows(task, &self.order[self.base..self.base + count]);
         let own = |encoder: &Mlp, x: &Tensor| logits(encoder, head, x);
-        let observer = &mut gradus_base::Silent;
-        Ok(fisher_of_classifier(encoder, &x, Some(&labels), own, mode, context.cancel(), observer)?)
+        let options = FisherOptions { mode, cancel: context.cancel().clone(), ..FisherOptions::default() };
+        Ok(fisher_of_classifier(encoder, [(x, labels)], own, &options, &mut gradus_base::Silent)?)
     }
 
     fn test_rows(&self) -> &[usize] {

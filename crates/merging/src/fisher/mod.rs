@@ -8,11 +8,13 @@
 mod estimate;
 mod information;
 mod merge;
+#[cfg(feature = "autodiff")]
+mod outputs;
 #[cfg(test)]
 #[cfg(feature = "autodiff")]
 mod tests;
 
 #[cfg(feature = "autodiff")]
-pub use estimate::{FisherEstimate, fisher_of_classifier};
+pub use estimate::{FisherEstimate, FisherOptions, Saving, fisher_of_classifier};
 pub use information::{DiagonalFisher, FisherMode};
 pub use merge::{DeadCoordinate, FisherMerge, MergeReport, TensorReport};
