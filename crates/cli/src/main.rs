@@ -2,6 +2,7 @@
 
 mod arguments;
 mod list;
+mod panic;
 mod progress;
 mod reproduce;
 #[cfg(test)]
@@ -9,15 +10,18 @@ mod tests;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use gradus_base::Cancel;
+use gradus_base::{Cancel, Observer};
 use gradus_experiments::{Experiment, ExperimentError, Status};
 use gradus_report::ReportError;
 
 use arguments::{Arguments, Command};
+use progress::Lines;
 
 /// What a run of the command touches of the world, so that tests can put their own in its place.
 struct Session<'a> {
@@ -40,7 +44,12 @@ impl Session<'_> {
         }
     }
 
-    /// One line for the person who watches. Standard error is the last resort, so its own errors have no place to go.
+    /// One line about a system for whoever watches, a person or a program.
+    fn note(&mut self, slug: &str, text: &str) {
+        if self.bars { self.tell(&format!("{slug}: {text}")) } else { Lines::new(self.stderr, slug, Duration::ZERO).message(text) }
+    }
+
+    /// One line on standard error. Standard error is the last resort, so its own errors have no place to go.
     fn tell(&mut self, line: &str) {
         let _ = writeln!(self.stderr, "{}", line.replace('\n', " "));
     }
@@ -59,6 +68,8 @@ enum Failure {
     Experiment(#[from] ExperimentError),
     #[error(transparent)]
     Report(#[from] ReportError),
+    #[error("internal error{0}")]
+    Panic(String),
     #[error("standard output: {0}")]
     Output(io::Error),
 }
@@ -68,10 +79,15 @@ impl Failure {
     fn status(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
-            Self::Experiment(ExperimentError::UnknownOption { .. } | ExperimentError::OptionValue { .. }) => 2,
+            Self::Experiment(
+                ExperimentError::UnknownOption { .. }
+                | ExperimentError::OptionValue { .. }
+                | ExperimentError::File { .. }
+                | ExperimentError::NoData { .. },
+            ) => 2,
             Self::NothingToRun => 3,
             Self::Interrupted(_) | Self::Experiment(ExperimentError::Interrupted(_)) => 130,
-            Self::Experiment(_) | Self::Report(_) | Self::Output(_) => 1,
+            Self::Experiment(_) | Self::Report(_) | Self::Panic(_) | Self::Output(_) => 1,
         }
     }
 }
@@ -86,38 +102,27 @@ fn status(verdict: Status) -> u8 {
 }
 
 fn main() -> ExitCode {
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map_or_else(String::new, |location| format!(" at {}:{}", location.file(), location.line()));
-        eprintln!("error: internal error{place}: {}", payload(panic.payload()).replace('\n', " "));
-    }));
+    panic::remember_places();
     let cancel = Cancel::new();
-    stop_on_interrupt(cancel.clone());
-    let mut session = Session {
-        experiments: gradus_experiments::ALL,
-        cancel,
-        stdout: &mut io::stdout().lock(),
-        stderr: &mut io::stderr(),
-        bars: io::stderr().is_terminal(),
-    };
-    ExitCode::from(run(std::env::args_os(), &mut session))
+    let bars = io::stderr().is_terminal();
+    stop_on_interrupt(cancel.clone(), bars);
+    let (stdout, stderr) = (&mut io::stdout().lock(), &mut io::stderr());
+    let mut session = Session { experiments: gradus_experiments::ALL, cancel, stdout, stderr, bars };
+    let status = catch_unwind(AssertUnwindSafe(|| run(std::env::args_os(), &mut session)));
+    ExitCode::from(status.unwrap_or_else(|panic| fail(&Failure::Panic(panic::message(&*panic)), &mut session)))
 }
 
 /// The first Ctrl-C asks the work to stop after its current step, the second ends the process.
-fn stop_on_interrupt(cancel: Cancel) {
+fn stop_on_interrupt(cancel: Cancel, person: bool) {
     let handler = move || {
         if cancel.is_cancelled() {
             std::process::exit(130);
         }
         cancel.cancel();
-        eprintln!("stopping after the current step; Ctrl-C again stops at once");
+        eprintln!("{}", if person { "stopping after the current step; Ctrl-C again stops at once" } else { "stopping" });
     };
     // Without the handler Ctrl-C ends the process, which loses only the part that is being computed.
     let _ = ctrlc::set_handler(handler);
-}
-
-fn payload(payload: &dyn std::any::Any) -> &str {
-    let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("unknown")
 }
 
 /// Runs the command and returns the exit status.
@@ -132,10 +137,13 @@ fn run(arguments: impl IntoIterator<Item = OsString>, session: &mut Session) -> 
         }
         Err(error) => Err(Failure::Usage(one_line(&error))),
     };
-    done.unwrap_or_else(|failure| {
-        session.tell(&format!("error: {failure}"));
-        failure.status()
-    })
+    done.unwrap_or_else(|failure| fail(&failure, session))
+}
+
+/// Says why, and returns the exit status.
+fn fail(failure: &Failure, session: &mut Session) -> u8 {
+    session.tell(&format!("error: {failure}"));
+    failure.status()
 }
 
 /// What clap says, without the usage text, on one line.

@@ -1,11 +1,16 @@
 //! Progress as bars on a terminal, and as sparse lines of fields elsewhere.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
 use gradus_base::Observer;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use gradus_report::duration;
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
+
+/// Between two movements of a bar's spinner.
+const TICK: Duration = Duration::from_millis(120);
 
 /// One bar per stage that has not ended, with rate and time left.
 #[derive(Default)]
@@ -19,14 +24,24 @@ impl Bars {
         self.stages.entry(stage.into()).or_insert_with(|| {
             let bar = self.all.add(total.map_or_else(ProgressBar::no_length, ProgressBar::new));
             let template = match total {
-                Some(_) => "{msg:28} {bar:24} {pos}/{len}  {per_sec}  {eta} left",
-                None => "{msg:28} {pos}  {per_sec}",
+                Some(_) => "{spinner} {msg:50!} {wide_bar} {pos}/{len}  {left}",
+                None => "{spinner} {msg:50!} {pos}  {per_sec}",
             };
             if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style);
+                bar.set_style(style.with_key("left", time_left));
             }
+            // What takes long between two reports is seen to run.
+            bar.enable_steady_tick(TICK);
             bar.with_message(stage.to_string())
         })
+    }
+}
+
+/// Nothing before the first step, from which no rate can be told.
+fn time_left(state: &ProgressState, to: &mut dyn fmt::Write) {
+    if state.pos() > 0 {
+        // A bar that cannot be drawn is not worth stopping for.
+        let _ = write!(to, "{} left", duration(state.eta().as_secs_f64()));
     }
 }
 

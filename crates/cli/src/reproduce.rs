@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gradus_base::{Observer, check_writable};
-use gradus_experiments::{Experiment, ExperimentError, Reproduction, Settings};
+use gradus_experiments::{Experiment, Reproduction, Settings};
 use gradus_report::{Claim, Machine, ReportError, Results, System, SystemReport};
 use gradus_report::{check_folder, duration, format_number, read_results, save, save_json, save_page};
 
@@ -24,7 +24,7 @@ pub(crate) fn run(request: &Reproduce, session: &mut Session) -> Result<u8, Fail
     let earlier = check_files(request, &experiments)?;
     set_threads(request.threads)?;
     let machine = Machine::this(rayon::current_num_threads());
-    announce(request, &experiments, session);
+    announce(&experiments, &settings, session);
     let mut done = Results::new(machine.clone());
     let mut statuses = vec![0];
     for (experiment, settings) in experiments.iter().zip(&settings) {
@@ -90,22 +90,34 @@ fn settings(request: &Reproduce, experiments: &[&Experiment]) -> Result<Vec<Sett
         return Err(Failure::Usage(format!("none of the systems has an option {name:?}")));
     }
     let several = experiments.len() > 1;
+    if let (Some(folder), false) = (&request.data, experiments.iter().any(|experiment| experiment.takes_data)) {
+        return Err(Failure::Usage(format!("--data {}: {} no data", folder.display(), takes(experiments))));
+    }
     let each = experiments.iter().map(|experiment| {
         let own = options.iter().filter(|(name, _)| !several || declares(experiment, name));
         let settings = Settings {
             profile: request.profile,
             seed: request.seed,
             seeds: request.seeds.map(|seeds| seeds as usize),
-            data: request.data.clone(),
+            // Of several systems, those without data of their own run as ever.
+            data: request.data.clone().filter(|_| experiment.takes_data),
             options: own.map(|(name, value)| (name.clone(), value.clone())).collect(),
             out: Some(request.out.clone()),
             resume: request.resume,
         };
-        // Every value is checked before the first run starts.
-        experiment.resolve(&settings.options)?;
+        // Everything is checked before the first run starts.
+        experiment.check(&settings)?;
         Ok(settings)
     });
     each.collect()
+}
+
+/// Who takes, as the beginning of a sentence.
+fn takes(experiments: &[&Experiment]) -> String {
+    match experiments {
+        [one] => format!("{} takes", one.slug),
+        _ => "the systems take".into(),
+    }
 }
 
 /// What can be wrong with the files of the request is said before anything runs. Returns the results to compare with.
@@ -140,13 +152,19 @@ fn set_threads(threads: Option<u32>) -> Result<(), Failure> {
 }
 
 /// Says how long it will take.
-fn announce(request: &Reproduce, experiments: &[&Experiment], session: &mut Session) {
-    let seconds = experiments.iter().map(|experiment| experiment.seconds.of(request.profile)).sum();
+fn announce(experiments: &[&Experiment], settings: &[Settings], session: &mut Session) {
+    let seconds: f64 = experiments.iter().zip(settings).map(|(experiment, settings)| experiment.estimate(settings)).sum();
+    if !session.bars {
+        let slugs: Vec<&str> = experiments.iter().map(|experiment| experiment.slug).collect();
+        return session.tell(&format!("estimate\t{}\t{seconds:.1}", slugs.join(",")));
+    }
     let systems = match experiments {
         [one] => one.slug.to_string(),
         several => format!("{} systems", several.len()),
     };
-    session.tell(&format!("{systems}, {} profile: about {} on two cores", request.profile, duration(seconds)));
+    let longer = if settings.iter().any(|settings| settings.data.is_some()) { ", longer with your data" } else { "" };
+    let profile = settings.first().map(|settings| settings.profile).unwrap_or_default();
+    session.tell(&format!("{systems}, {profile} profile: about {} on two cores{longer}", duration(seconds)));
 }
 
 fn one(experiment: &Experiment, settings: &Settings, session: &mut Session) -> Result<Reproduction, Failure> {
@@ -163,8 +181,8 @@ fn one(experiment: &Experiment, settings: &Settings, session: &mut Session) -> R
     let run = AssertUnwindSafe(|| gradus_experiments::reproduce(experiment, settings, &cancel, observer));
     match catch_unwind(run) {
         Ok(done) => Ok(done?),
-        // The panic hook has said what and where; nothing of the broken run is used.
-        Err(_) => Err(ExperimentError::Method(format!("the experiment {} broke off", experiment.slug)).into()),
+        // Nothing of the broken run is used.
+        Err(panic) => Err(Failure::Panic(crate::panic::message(&*panic))),
     }
 }
 
@@ -186,7 +204,7 @@ fn write(
         return Ok(());
     }
     if request.compare.is_some() && earlier.is_none() {
-        session.tell(&format!("the earlier results do not have {}", report.system.slug));
+        session.note(&report.system.slug, "the earlier results do not have this system");
     }
     let written = pages.iter().chain(&request.html).chain(&request.report);
     session.print(&summary(&report.system, earlier, written.map(PathBuf::as_path)))

@@ -2,7 +2,7 @@ use std::fs;
 use std::path::Path;
 
 use gradus_base::Cancel;
-use gradus_experiments::{Bound, ClaimSpec, Experiment, ExperimentError, OptionKind, OptionSpec, Outcome, PaperValue, Profile, Seconds};
+use gradus_experiments::{Bound, ByProfile, ClaimSpec, Experiment, ExperimentError, OptionKind, OptionSpec, Outcome, PaperValue, Profile};
 use gradus_report::{BarChart, Results};
 
 use crate::{Session, run};
@@ -36,9 +36,11 @@ static GOOD: Experiment = Experiment {
     arxiv: Some("2001.00001"),
     summary: "Adds numbers.",
     data: "none",
+    takes_data: false,
     claims: CLAIMS,
     options: OPTIONS,
-    seconds: Seconds { smoke: 1.0, quick: 20.0, full: 300.0 },
+    seeds: ByProfile { smoke: 1, quick: 2, full: 2 },
+    seconds: ByProfile { smoke: 1.0, quick: 20.0, full: 300.0 },
     run: |context| {
         let sum = context.part("sum", || {
             context.message("adding");
@@ -47,7 +49,7 @@ static GOOD: Experiment = Experiment {
         let gain = context.number("gain")?;
         let mut outcome = Outcome::default();
         outcome.measure("exact", [sum]);
-        outcome.measure("gain", context.seeds(2).iter().map(|&seed| gain + 0.1 * seed as f64));
+        outcome.measure("gain", context.seeds().iter().map(|&seed| gain + 0.1 * seed as f64));
         outcome.figures.push(BarChart::default().figure("bars"));
         Ok(outcome)
     },
@@ -55,6 +57,7 @@ static GOOD: Experiment = Experiment {
 
 static BAD_DATA: Experiment = Experiment {
     slug: "bad-data",
+    takes_data: true,
     options: &[],
     run: |_| Err(ExperimentError::data("digits.csv: line 3, column 2: expected a number")),
     ..GOOD
@@ -125,7 +128,7 @@ fn claims_that_hold_give_0_and_a_report() {
     assert!(done.stdout.starts_with("good (quick, seed 0, "), "{}", done.stdout);
     assert!(done.stdout.contains("  holds          exact  4, claimed = 4\n"), "{}", done.stdout);
     assert!(done.stdout.contains("  holds          gain   2.05 [1.415, 2.685], claimed ≥ 1, paper 2.5\n"), "{}", done.stdout);
-    assert!(done.stderr.contains("good, quick profile: about 20 s on two cores\n") && done.stderr.contains("message\tgood\tadding\n"));
+    assert!(done.stderr.starts_with("estimate\tgood\t20.0\n") && done.stderr.contains("message\tgood\tadding\n"));
     for file in ["index.html", "good.html", "good.json", "good/bars.svg"] {
         assert!(folder.path().join(file).is_file(), "{file}");
     }
@@ -162,6 +165,25 @@ fn seeds_are_passed_on() {
 }
 
 #[test]
+fn data_go_to_the_systems_that_take_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let done = reproduce(folder.path(), &["good", "bad-data", "--data", folder.path().to_str().unwrap(), "--seeds", "4"]);
+    assert!(done.stderr.starts_with("estimate\tgood,bad-data\t80.0\n"), "{}", done.stderr);
+    assert_eq!(results(folder.path()).systems[0].data, None, "what is not used is not recorded");
+}
+
+#[test]
+fn a_person_reads_sentences() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let mut session = Session { experiments: &[&BAD_DATA], cancel: Cancel::new(), stdout: &mut stdout, stderr: &mut stderr, bars: true };
+    let path = folder.path().to_str().unwrap();
+    run(["gradus", "reproduce", "bad-data", "--out", path, "--data", path].map(Into::into), &mut session);
+    let stderr = String::from_utf8(stderr).unwrap();
+    assert!(stderr.starts_with("bad-data, quick profile: about 20 s on two cores, longer with your data\n"), "{stderr}");
+}
+
+#[test]
 fn wrong_use_gives_2_and_one_line() {
     let folder = tempfile::tempdir().unwrap();
     for (arguments, words) in [
@@ -178,7 +200,9 @@ fn wrong_use_gives_2_and_one_line() {
         (&["good", "--seed=-1"], "invalid value '-1' for '--seed <N>'"),
         (&["good", "--threads", "0"], "0 is not in 1..=1024"),
         (&["good", "--threads", "1000000"], "is not in 1..=1024"),
-        (&["good", "--data", "/no/such/folder"], "--data /no/such/folder: no such folder"),
+        (&["bad-data", "--data", "/no/such/folder"], "--data /no/such/folder: no such folder"),
+        (&["good", "--data", "/"], "--data /: good takes no data"),
+        (&["good", "slow", "--data", "/"], "--data /: the systems take no data"),
         (&["good", "--compare", "/no/such/file"], "--compare /no/such/file: "),
         (&["--all", "--html", "page.html"], "--html and --report take one system, and 3 are to run"),
         (&["good", "slow", "--report", "report.json"], "and 2 are to run"),
@@ -241,7 +265,8 @@ fn a_panic_in_an_experiment_is_an_error() {
     let out = folder.path().to_str().unwrap();
     let done = gradus_with(&[&BROKEN, &GOOD], &["reproduce", "--out", out]);
     assert_eq!(done.status, 1);
-    assert!(done.stderr.contains("error: broken: the experiment broken broke off"), "{}", done.stderr);
+    let errors: Vec<&str> = done.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert!(errors.len() == 1 && errors[0].starts_with("error: broken: internal error") && errors[0].ends_with("on purpose"), "{errors:?}");
     assert!(done.stdout.contains("good (quick"), "{}", done.stdout);
 }
 
@@ -307,7 +332,7 @@ fn an_earlier_run_can_be_compared_with() {
     assert!(fs::read_to_string(now.join("good.html")).unwrap().contains("Earlier run"));
     reproduce(&now, &["slow"]);
     let other = reproduce(&now, &["slow", "--resume", "--compare", earlier.to_str().unwrap()]);
-    assert!(other.status == 0 && other.stderr.contains("the earlier results do not have slow\n"), "{}", other.stderr);
+    assert!(other.status == 0 && other.stderr.contains("message\tslow\tthe earlier results do not have this system\n"), "{}", other.stderr);
 }
 
 #[test]

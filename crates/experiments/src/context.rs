@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use gradus_base::{Cancel, Observer, atomic_write, with_lock};
@@ -47,6 +47,8 @@ pub struct Context<'a> {
     settings: &'a Settings,
     options: BTreeMap<String, String>,
     slug: &'static str,
+    seeds: usize,
+    plan: OnceLock<Vec<String>>,
     cancel: &'a Cancel,
     observer: Mutex<&'a mut (dyn Observer + Send)>,
     parts: Option<PathBuf>,
@@ -62,7 +64,7 @@ impl<'a> Context<'a> {
         cancel: &'a Cancel,
         observer: &'a mut (dyn Observer + Send),
     ) -> Result<Self, ExperimentError> {
-        let options = experiment.resolve(&settings.options)?;
+        let options = experiment.check(settings)?;
         let parts = settings.out.as_ref().map(|out| parts_folder(out, experiment, settings, &options));
         if let (Some(out), Some(folder), false) = (&settings.out, &parts, settings.resume) {
             remove_parts(out, folder).map_err(|source| ExperimentError::Io { path: folder.clone(), source })?;
@@ -71,6 +73,8 @@ impl<'a> Context<'a> {
             settings,
             options,
             slug: experiment.slug,
+            seeds: settings.seeds.unwrap_or(experiment.seeds.of(settings.profile)),
+            plan: OnceLock::new(),
             cancel,
             observer: Mutex::new(observer),
             parts,
@@ -89,10 +93,9 @@ impl<'a> Context<'a> {
         self.settings.seed
     }
 
-    /// The seeds to run: `number` of them from the first on, unless the user wants another number.
-    pub fn seeds(&self, number: usize) -> Vec<u64> {
-        let number = self.settings.seeds.unwrap_or(number);
-        (0..number as u64).map(|i| self.settings.seed.wrapping_add(i)).collect()
+    /// The seeds to run: from the first on, as many as the user wants or else the experiment declares.
+    pub fn seeds(&self) -> Vec<u64> {
+        (0..self.seeds as u64).map(|i| self.settings.seed.wrapping_add(i)).collect()
     }
 
     /// The folder with real data sets; none for the default data.
@@ -162,9 +165,20 @@ impl<'a> Context<'a> {
         self.cancel.check()
     }
 
-    /// `done` steps of `total` are finished in the part of the work called `stage`.
+    /// Says once, at the start, what stages the work has, so that progress tells which of how many runs.
+    pub fn plan(&self, stages: impl IntoIterator<Item = impl Into<String>>) {
+        self.plan.get_or_init(|| stages.into_iter().map(Into::into).collect());
+    }
+
+    /// `done` steps of `total` are finished in a stage of the work; 0 at its start shows that it runs.
     pub fn progress(&self, done: u64, total: u64, stage: &str) {
-        lock(&self.observer).progress(done, Some(total), stage);
+        lock(&self.observer).progress(done, Some(total), &self.label(stage));
+    }
+
+    fn label(&self, stage: &str) -> String {
+        let plan = self.plan.get().map_or(&[][..], Vec::as_slice);
+        let place = plan.iter().position(|planned| planned == stage);
+        place.map_or_else(|| stage.into(), |place| format!("{stage} ({} of {})", place + 1, plan.len()))
     }
 
     /// One line for the person who watches.
@@ -172,9 +186,10 @@ impl<'a> Context<'a> {
         lock(&self.observer).message(text);
     }
 
-    /// An observer to hand to long work; any number may be in use at once.
-    pub fn observer(&self) -> impl Observer + Send + '_ {
-        Forward(self)
+    /// An observer to hand to long work in a stage, such as that for seed 3, which is the `part` of the stage; any number
+    /// may be in use at once.
+    pub fn observer<'s>(&'s self, stage: &str, part: &str) -> impl Observer + Send + use<'s, 'a> {
+        Forward { context: self, label: format!("{}, {part}", self.label(stage)) }
     }
 
     /// A part of the run whose value is kept on disk: with `--resume`, a part that an earlier run of the same
@@ -244,15 +259,19 @@ impl<'a> Context<'a> {
     }
 }
 
-struct Forward<'a, 'b>(&'b Context<'a>);
+/// Puts the stage and its part before what long work says.
+struct Forward<'a, 'b> {
+    context: &'b Context<'a>,
+    label: String,
+}
 
 impl Observer for Forward<'_, '_> {
     fn progress(&mut self, done: u64, total: Option<u64>, stage: &str) {
-        lock(&self.0.observer).progress(done, total, stage);
+        lock(&self.context.observer).progress(done, total, &format!("{}: {stage}", self.label));
     }
 
     fn message(&mut self, text: &str) {
-        self.0.message(text);
+        self.context.message(&format!("{}: {text}", self.label));
     }
 }
 
@@ -282,7 +301,7 @@ fn remove_parts(out: &Path, folder: &Path) -> io::Result<()> {
 
 /// `OUT/.parts/SLUG/KEY`, where the key stands for everything that the parts depend on.
 fn parts_folder(out: &Path, experiment: &Experiment, settings: &Settings, options: &BTreeMap<String, String>) -> PathBuf {
-    let files = experiment.options.iter().filter(|option| option.kind == OptionKind::File);
+    let files = experiment.options.iter().filter(|option| matches!(option.kind, OptionKind::File(_)));
     let files = files.filter_map(|option| options.get(option.name)).map(|path| stamp(Path::new(path)));
     let program = std::env::current_exe().map_or((0, 0), |path| stamp(&path));
     let key = format!(

@@ -1,6 +1,6 @@
 use std::fmt::Display;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gradus_base::Interrupted;
 
@@ -30,6 +30,20 @@ pub enum ExperimentError {
         value: String,
         /// What was expected, as a noun.
         expected: String,
+    },
+    /// A file that the user wrote for an option cannot be read or does not parse.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system or the parser said.
+        reason: String,
+    },
+    /// Data for an experiment that takes none.
+    #[error("{slug} takes no data: --data would be ignored")]
+    NoData {
+        /// The experiment.
+        slug: String,
     },
     /// A data file that is missing or whose content is bad; the loader's own message.
     #[error("{0}")]
@@ -75,6 +89,11 @@ impl ExperimentError {
     /// An option whose value is not what was `expected`, a noun.
     pub fn option(name: &str, value: &str, expected: &str) -> Self {
         Self::OptionValue { name: name.into(), value: value.into(), expected: expected.into() }
+    }
+
+    /// A file of an option, at `path`, that cannot be read or does not parse.
+    pub fn file(path: &Path, error: impl Display) -> Self {
+        Self::File { path: path.into(), reason: error.to_string() }
     }
 
     /// For `map_err` on a data loader: the content of a file is at fault.

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Instant, SystemTime};
 
 use gradus_base::{Cancel, Observer};
@@ -24,31 +25,35 @@ pub struct Experiment {
     pub summary: &'static str,
     /// The default data, and what `--data` accepts.
     pub data: &'static str,
+    /// Whether it accepts `--data`.
+    pub takes_data: bool,
     /// The claims, each with its threshold.
     pub claims: &'static [ClaimSpec],
     /// Options of its own.
     pub options: &'static [OptionSpec],
-    /// How long a run takes.
-    pub seconds: Seconds,
+    /// The number of seeds, where the user asks for no other.
+    pub seeds: ByProfile<usize>,
+    /// About how long a run with these seeds and the default data takes on two cores, in seconds: at most 5, 60 and 900.
+    pub seconds: ByProfile<f64>,
     /// Measures the claims; not serialised. It may measure a claim in any profile; the ones that the profile does not judge are left out.
     #[serde(skip)]
     pub run: fn(&Context<'_>) -> Result<Outcome, ExperimentError>,
 }
 
-/// About how long a run takes on two cores, in seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Seconds {
-    /// At most 5.
-    pub smoke: f64,
-    /// At most 60.
-    pub quick: f64,
-    /// At most 900.
-    pub full: f64,
+/// One value for each profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ByProfile<T> {
+    /// For [`Profile::Smoke`].
+    pub smoke: T,
+    /// For [`Profile::Quick`].
+    pub quick: T,
+    /// For [`Profile::Full`].
+    pub full: T,
 }
 
-impl Seconds {
-    /// The estimate of a profile.
-    pub fn of(self, profile: Profile) -> f64 {
+impl<T: Copy> ByProfile<T> {
+    /// The value of a profile.
+    pub fn of(self, profile: Profile) -> T {
         match profile {
             Profile::Smoke => self.smoke,
             Profile::Quick => self.quick,
@@ -58,7 +63,7 @@ impl Seconds {
 }
 
 /// An option that an experiment declares, set with `--option NAME=VALUE`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct OptionSpec {
     /// Its name: lower-case letters, digits and `-`.
     pub name: &'static str,
@@ -72,7 +77,7 @@ pub struct OptionSpec {
 }
 
 /// Which values an option takes.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 pub enum OptionKind {
     /// `true` or `false`.
     Flag,
@@ -82,8 +87,8 @@ pub enum OptionKind {
     Number(f64, f64),
     /// One of some words.
     Choice(&'static [&'static str]),
-    /// The path of a file, or nothing.
-    File,
+    /// The path of a file, or nothing; the function reads it and says what is wrong with it, before anything runs.
+    File(fn(&Path) -> Result<(), ExperimentError>),
     /// Any text.
     Text,
 }
@@ -95,7 +100,7 @@ impl OptionKind {
             Self::Integer(low, high) => value.parse().is_ok_and(|number: u64| (low..=high).contains(&number)),
             Self::Number(low, high) => value.parse().is_ok_and(|number: f64| number.is_finite() && (low..=high).contains(&number)),
             Self::Choice(words) => words.contains(&value),
-            Self::File | Self::Text => true,
+            Self::File(_) | Self::Text => true,
         }
     }
 }
@@ -111,7 +116,7 @@ impl std::fmt::Display for OptionKind {
             Self::Number(low, high) if high.is_infinite() => write!(formatter, "a number from {low} on"),
             Self::Number(low, high) => write!(formatter, "a number from {low} to {high}"),
             Self::Choice(words) => write!(formatter, "one of {}", words.join(", ")),
-            Self::File => write!(formatter, "a file"),
+            Self::File(_) => write!(formatter, "a file"),
             Self::Text => write!(formatter, "a text"),
         }
     }
@@ -125,23 +130,36 @@ impl Serialize for OptionKind {
 }
 
 impl Experiment {
-    /// Every option with its value: the given one, otherwise the default.
+    /// Everything that can be wrong with settings before a run. Returns every option with its value: the given one,
+    /// otherwise the default.
     ///
     /// # Errors
-    /// [`ExperimentError::UnknownOption`] and [`ExperimentError::OptionValue`].
-    pub fn resolve(&self, given: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, ExperimentError> {
+    /// [`ExperimentError::UnknownOption`], [`ExperimentError::OptionValue`], [`ExperimentError::File`] for a file of an
+    /// option that cannot be read or does not parse, [`ExperimentError::NoData`] for data that would be ignored.
+    pub fn check(&self, settings: &Settings) -> Result<BTreeMap<String, String>, ExperimentError> {
+        if settings.data.is_some() && !self.takes_data {
+            return Err(ExperimentError::NoData { slug: self.slug.into() });
+        }
         let mut options: BTreeMap<String, String> = self.options.iter().map(|option| (option.name.into(), option.default.into())).collect();
-        for (name, value) in given {
+        for (name, value) in &settings.options {
             let Some(option) = self.options.iter().find(|option| option.name == name) else {
                 let known = self.options.iter().map(|option| option.name.into()).collect();
                 return Err(ExperimentError::UnknownOption { slug: self.slug.into(), name: name.clone(), known });
             };
-            if !option.kind.admits(value) {
-                return Err(ExperimentError::option(name, value, &option.kind.to_string()));
+            match option.kind {
+                OptionKind::File(read) if !value.is_empty() => read(Path::new(value))?,
+                kind if !kind.admits(value) => return Err(ExperimentError::option(name, value, &kind.to_string())),
+                _ => {}
             }
             options.insert(name.clone(), value.clone());
         }
         Ok(options)
+    }
+
+    /// About how long a run takes on two cores with the default data, in seconds; as much longer as there are more seeds.
+    pub fn estimate(&self, settings: &Settings) -> f64 {
+        let own = self.seeds.of(settings.profile).max(1);
+        self.seconds.of(settings.profile) * settings.seeds.unwrap_or(own) as f64 / own as f64
     }
 }
 

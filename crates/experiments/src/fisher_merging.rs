@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::common::statistics::largest_absolute;
-use crate::{Bound, ClaimSpec, Context, Experiment, ExperimentError, OptionKind, OptionSpec, Outcome, Profile, Seconds, mean};
+use crate::{Bound, ByProfile, ClaimSpec, Context, Experiment, ExperimentError, OptionKind, OptionSpec, Outcome, Profile, mean};
 use tasks::{Lengths, Tasks};
 
 const FULL: &[Profile] = &[Profile::Full];
@@ -32,6 +32,7 @@ pub(crate) static EXPERIMENT: Experiment = Experiment {
               as weights, the precision of a Gaussian approximation of their posteriors. Here eight fine-tunes of one small encoder, \
               one for each of eight tasks made of the same digits, become one encoder for all eight tasks.",
     data: "By default the 1,797 embedded 8×8 digits. With --data: the original UCI optdigits files, or MNIST (IDX).",
+    takes_data: true,
     claims: &[
         ClaimSpec {
             id: "most-probable",
@@ -103,7 +104,8 @@ pub(crate) static EXPERIMENT: Experiment = Experiment {
         default: "0",
         kind: OptionKind::Integer(0, u64::MAX),
     }],
-    seconds: Seconds { smoke: 0.2, quick: 1.5, full: 15.0 },
+    seeds: ByProfile { smoke: 1, quick: 2, full: 5 },
+    seconds: ByProfile { smoke: 0.2, quick: 1.5, full: 15.0 },
     run,
 };
 
@@ -178,30 +180,33 @@ struct EnsembleResult {
 
 fn run(context: &Context<'_>) -> Result<Outcome, ExperimentError> {
     let tasks = Tasks::load(context)?;
-    let seeds = context.seeds(match context.profile() {
-        Profile::Smoke => 1,
-        Profile::Quick => 2,
-        Profile::Full => 5,
-    });
+    let seeds = context.seeds();
+    context.plan(seeds.iter().map(|&seed| stage(seed)));
     let mut results = Vec::with_capacity(seeds.len());
-    for (done, &seed) in (1..).zip(&seeds) {
+    for &seed in &seeds {
         results.push(context.part(&format!("seed-{seed}"), || run_seed(context, &tasks, seed))?);
-        context.progress(done, seeds.len() as u64, "seeds");
     }
     Ok(outcome(context, &tasks, &seeds, &results))
+}
+
+fn stage(seed: u64) -> String {
+    format!("seed {seed}")
 }
 
 fn run_seed(context: &Context<'_>, tasks: &Tasks, seed: u64) -> Result<SeedResult, ExperimentError> {
     let profile = context.profile();
     let lengths = Lengths::of(profile);
     let heads = tasks.heads(seed);
-    let base = tasks.base(seed, &heads, &lengths, context)?;
+    let base = tasks.base(seed, &heads, &lengths, &mut context.observer(&stage(seed), "all tasks"))?;
     let tuned: Vec<Mlp> = (0..heads.len())
         .into_par_iter()
-        .map(|task| tasks.fine_tune(&base, task, &heads[task], (seed, task as u64), &lengths, context))
+        .map(|task| {
+            let observer = &mut context.observer(&stage(seed), tasks.name(task));
+            tasks.fine_tune(&base, task, &heads[task], (seed, task as u64), &lengths, observer)
+        })
         .collect::<Result<_, _>>()?;
     let models: Vec<Checkpoint> = tuned.iter().map(tasks::to_checkpoint).collect::<Result<_, _>>()?;
-    let merges = Merges { context, tasks, heads: &heads, tuned: &tuned, models: &models, base: &base };
+    let merges = Merges { context, seed, tasks, heads: &heads, tuned: &tuned, models: &models, base: &base };
 
     let individual: Vec<f64> = (0..heads.len()).map(|task| tasks.accuracy(&tuned[task], task, &heads[task])).collect();
     let average = merges.accuracies(&merges.average()?)?;
@@ -219,20 +224,21 @@ fn run_seed(context: &Context<'_>, tasks: &Tasks, seed: u64) -> Result<SeedResul
         individual: mean(&individual),
         average: mean(&average),
         by_examples,
-        variants: if full { merges.variants(seed)? } else { BTreeMap::new() },
+        variants: if full { merges.variants()? } else { BTreeMap::new() },
         tasks: (0..heads.len()).map(|task| [individual[task], average[task], fisher[task]]).collect(),
         gradient: relative_gradient(&models, &fishers, &merged)?,
         floored: report.floored_share(),
         shares: report.tensors.iter().map(|tensor| (tensor.name.clone(), tensor.shares.clone())).collect(),
         logarithms: logarithms(&fishers[0])?,
         pairs: if full { merges.pairs(&fishers)? } else { Vec::new() },
-        ensemble: if full { Some(merges.ensemble(seed, &lengths)?) } else { None },
+        ensemble: if full { Some(merges.ensemble(&lengths)?) } else { None },
     })
 }
 
 /// The fine-tunes of one seed, and what is made of them.
 struct Merges<'a, 'c> {
     context: &'a Context<'c>,
+    seed: u64,
     tasks: &'a Tasks,
     heads: &'a [gradus_autodiff::Tensor],
     tuned: &'a [Mlp],
@@ -253,7 +259,10 @@ impl Merges<'_, '_> {
     fn fishers(&self, mode: FisherMode, count: usize) -> Result<Vec<DiagonalFisher>, ExperimentError> {
         (0..self.heads.len())
             .into_par_iter()
-            .map(|task| self.tasks.fisher(&self.tuned[task], task, &self.heads[task], mode, count, self.context))
+            .map(|task| {
+                let observer = &mut self.context.observer(&stage(self.seed), self.tasks.name(task));
+                self.tasks.fisher(&self.tuned[task], task, &self.heads[task], mode, count, observer)
+            })
             .collect()
     }
 
@@ -273,11 +282,11 @@ impl Merges<'_, '_> {
     }
 
     /// Other expectations than the exact one at 128 examples, and 800 examples without normalisation.
-    fn variants(&self, seed: u64) -> Result<BTreeMap<String, f64>, ExperimentError> {
+    fn variants(&self) -> Result<BTreeMap<String, f64>, ExperimentError> {
         let mut variants = BTreeMap::new();
         for (name, mode) in [
-            ("sampled, 1 draw", FisherMode::Sampled { draws: 1, seed }),
-            ("sampled, 8 draws", FisherMode::Sampled { draws: 8, seed }),
+            ("sampled, 1 draw", FisherMode::Sampled { draws: 1, seed: self.seed }),
+            ("sampled, 8 draws", FisherMode::Sampled { draws: 8, seed: self.seed }),
             ("empirical", FisherMode::Empirical),
         ] {
             let fishers = self.fishers(mode, 128)?;
@@ -317,16 +326,18 @@ impl Merges<'_, '_> {
     }
 
     /// Fine-tunes of one task that differ in their batches.
-    fn ensemble(&self, seed: u64, lengths: &Lengths) -> Result<EnsembleResult, ExperimentError> {
+    fn ensemble(&self, lengths: &Lengths) -> Result<EnsembleResult, ExperimentError> {
         let (task, head) = (ENSEMBLE_TASK, &self.heads[ENSEMBLE_TASK]);
+        let observer = |member: usize| self.context.observer(&stage(self.seed), &format!("member {member} of the ensemble"));
         let tuned: Vec<Mlp> = (0..ENSEMBLE as u64)
             .into_par_iter()
-            .map(|member| self.tasks.fine_tune(self.base, task, head, (seed, 100 + member), lengths, self.context))
+            .map(|member| self.tasks.fine_tune(self.base, task, head, (self.seed, 100 + member), lengths, &mut observer(member as usize)))
             .collect::<Result<_, _>>()?;
         let models: Vec<Checkpoint> = tuned.iter().map(tasks::to_checkpoint).collect::<Result<_, _>>()?;
         let fishers: Vec<DiagonalFisher> = tuned
             .par_iter()
-            .map(|model| self.tasks.fisher(model, task, head, FisherMode::Exact, 128, self.context))
+            .enumerate()
+            .map(|(member, model)| self.tasks.fisher(model, task, head, FisherMode::Exact, 128, &mut observer(member)))
             .collect::<Result<_, _>>()?;
         let all: Vec<&Checkpoint> = models.iter().collect();
         let average = linear::average(&all, &NameFilter::default()).map_err(ExperimentError::method)?;

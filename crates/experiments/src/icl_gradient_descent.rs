@@ -5,8 +5,10 @@
 
 mod figures;
 
+use std::path::Path;
+
 use gradus_autodiff::Tensor;
-use gradus_base::stream;
+use gradus_base::{Observer, stream};
 use gradus_learning::in_context::gradient_descent::{
     Alignment, AttentionKind, AttentionOptions, Batch, CopyAnalysis, InContextError, InputLaw, LinearSelfAttention, NonlinearConfig,
     NonlinearHead, OodAxis, Reference, RegressionTasks, SineTasks, Stack, StackConfig, TokenLayout, Tokens, TrainOptions, Trained, align,
@@ -16,7 +18,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::common::statistics::largest_absolute;
-use crate::{Bound, ClaimSpec, Context, Experiment, ExperimentError, OptionKind, OptionSpec, Outcome, Profile, Seconds};
+use crate::{Bound, ByProfile, ClaimSpec, Context, Experiment, ExperimentError, OptionKind, OptionSpec, Outcome, Profile};
 
 const FULL: &[Profile] = &[Profile::Full];
 
@@ -32,6 +34,7 @@ pub(crate) static EXPERIMENT: Experiment = Experiment {
               regression tasks, and it is measured how close they come to the construction: in loss, in predictions, in the \
               derivatives of their predictions, and when their weights are averaged with the constructed ones.",
     data: "Generated tasks. With the option tasks, the construction is also checked on tasks of your own (JSON).",
+    takes_data: false,
     claims: &[
         ClaimSpec {
             id: "construction",
@@ -92,9 +95,10 @@ pub(crate) static EXPERIMENT: Experiment = Experiment {
         name: "tasks",
         help: "A JSON file of regression tasks on which the construction is checked too.",
         default: "",
-        kind: OptionKind::File,
+        kind: OptionKind::File(|file| read_tasks(file).map(drop)),
     }],
-    seconds: Seconds { smoke: 0.2, quick: 1.5, full: 160.0 },
+    seeds: ByProfile { smoke: 1, quick: 1, full: 5 },
+    seconds: ByProfile { smoke: 0.2, quick: 1.5, full: 160.0 },
     run,
 };
 
@@ -106,7 +110,6 @@ struct Sizes {
     /// Tasks of every comparison.
     evaluated: usize,
     train: TrainOptions,
-    seeds: usize,
 }
 
 impl Sizes {
@@ -115,9 +118,9 @@ impl Sizes {
         let ten = RegressionTasks { dimension: 10, context: 10, ..RegressionTasks::default() };
         let train = |steps, batch, every| TrainOptions { steps, batch, snapshot_every: Some(every), ..TrainOptions::default() };
         match profile {
-            Profile::Smoke => Self { tasks: five, checked: 100, evaluated: 500, train: train(20, 32, 10), seeds: 1 },
-            Profile::Quick => Self { tasks: five, checked: 1000, evaluated: 10_000, train: train(1500, 256, 100), seeds: 1 },
-            Profile::Full => Self { tasks: ten, checked: 1000, evaluated: 10_000, train: train(5000, 512, 250), seeds: 5 },
+            Profile::Smoke => Self { tasks: five, checked: 100, evaluated: 500, train: train(20, 32, 10) },
+            Profile::Quick => Self { tasks: five, checked: 1000, evaluated: 10_000, train: train(1500, 256, 100) },
+            Profile::Full => Self { tasks: ten, checked: 1000, evaluated: 10_000, train: train(5000, 512, 250) },
         }
     }
 }
@@ -177,15 +180,20 @@ struct Sine {
     fits: Vec<[f64; 3]>,
 }
 
+/// The stages of the full profile; the others end after the second.
+const STAGES: [&str; 7] = ["construction", "one layer", "tuning", "two steps", "softmax", "copying", "sine waves"];
+
 fn run(context: &Context<'_>) -> Result<Outcome, ExperimentError> {
+    let full_profile = context.profile() == Profile::Full;
+    context.plan(STAGES.into_iter().take(if full_profile { STAGES.len() } else { 2 }));
     let sizes = Sizes::of(context.profile());
-    let seeds = context.seeds(sizes.seeds);
+    let seeds = context.seeds();
     let mut outcome = Outcome::default();
     construction(context, &sizes, &mut outcome)?;
 
     let optimum = optimal_eta(&sizes.tasks)?;
     let descent = Reference::GradientDescent { eta: optimum.eta, steps: 1 };
-    let layers = each_seed(context, &seeds, "one layer", |seed| one_layer(context, &sizes, &descent, seed))?;
+    let layers = each_seed(context, &seeds, "one layer", |seed, observer| one_layer(context, &sizes, &descent, seed, observer))?;
     let ratio = |layer: &OneLayer| layer.alignment.loss_model / layer.alignment.loss_reference;
     outcome.measure("loss", layers.iter().map(ratio));
     outcome.measure("cosine", layers.iter().map(|layer| layer.alignment.model_cos));
@@ -202,7 +210,7 @@ fn run(context: &Context<'_>) -> Result<Outcome, ExperimentError> {
     outcome.number("ood", layers.first().map(|layer| &layer.ood));
     outcome.number("layers", &layers);
     let mut reference = serde_json::json!({ "gd_loss": layers.iter().map(|l| l.alignment.loss_reference).collect::<Vec<_>>(), "eta": optimum.eta, "expected_loss": optimum.loss });
-    if context.profile() == Profile::Full {
+    if full_profile {
         full(context, &sizes, &seeds, &mut outcome, &mut reference)?;
     }
     outcome.number("reference", reference);
@@ -222,11 +230,13 @@ fn full(
 ) -> Result<(), ExperimentError> {
     let few = &seeds[..seeds.len().min(3)];
     let tuned = context.part("two-step-references", || {
+        context.progress(0, 1, "tuning");
         let tuning: Batch<f32> = sizes.tasks.sample(2000, &mut stream(context.seed(), "icl-tuning", 0))?;
         let (gd, plus) = (tune_gd(&tuning, 2)?, tune_gd_plus_plus(&tuning, 2)?);
+        context.progress(1, 1, "tuning");
         Ok(TwoStepReferences { eta: gd.eta, plus_eta: plus.eta, plus_gamma: plus.gamma })
     })?;
-    let two = each_seed(context, few, "two steps", |seed| two_steps(context, sizes, &tuned, seed))?;
+    let two = each_seed(context, few, "two steps", |seed, observer| two_steps(context, sizes, &tuned, seed, observer))?;
     outcome.measure("two-steps", two.iter().filter_map(|run| Some(run.losses.last()? / run.gd)));
     outcome.number("two_steps", &two);
     reference["two_steps"] = serde_json::json!({
@@ -234,20 +244,20 @@ fn full(
         "gd_loss": two.iter().map(|run| run.gd).collect::<Vec<_>>(), "gdpp_loss": two.iter().map(|run| run.gd_plus_plus).collect::<Vec<_>>(),
     });
 
-    let softmax = context.part("softmax", || softmax(context, sizes, context.seed()))?;
+    let softmax = context.part("softmax", || softmax(context, sizes, context.seed(), &mut context.observer("softmax", "two heads")))?;
     outcome.note(format!(
         "Softmax attention with two heads, trained as long: loss {:.4} against {:.4} of gradient descent, cosine {:.3} (not gated).",
         softmax.loss_model, softmax.loss_reference, softmax.model_cos
     ));
     outcome.number("softmax", softmax);
-    let copying = context.part("copying", || copying(context, sizes, context.seed()))?;
+    let copying = context.part("copying", || copying(context, sizes, context.seed(), &mut context.observer("copying", "two layers")))?;
     outcome.note(format!(
         "Classic tokens, inputs and targets in turn, two layers: a token's output of the first layer depends on the token itself with \
          mean gradient norm {:.2}, on the token after it with {:.2}, on others with {:.2} (not gated).",
         copying.own, copying.next, copying.other
     ));
     outcome.number("copying", copying);
-    let sine = each_seed(context, few, "sine waves", |seed| sine(context, seed))?;
+    let sine = each_seed(context, few, "sine waves", |seed, observer| sine(context, seed, observer))?;
     outcome.measure("sine", sine.iter().map(|run| run.loss / run.zero));
     figures::full(outcome, &two, &sine);
     outcome.number(
@@ -270,11 +280,12 @@ fn each_seed<T: Serialize + serde::de::DeserializeOwned + Send>(
     context: &Context<'_>,
     seeds: &[u64],
     stage: &str,
-    run: impl Fn(u64) -> Result<T, ExperimentError> + Sync,
+    run: impl Fn(u64, &mut dyn Observer) -> Result<T, ExperimentError> + Sync,
 ) -> Result<Vec<T>, ExperimentError> {
+    context.progress(0, seeds.len() as u64, stage);
     let done = std::sync::atomic::AtomicU64::new(0);
     let one = |&seed: &u64| {
-        let part = context.part(&format!("{stage}/seed-{seed}"), || run(seed))?;
+        let part = context.part(&format!("{stage}/seed-{seed}"), || run(seed, &mut context.observer(stage, &format!("seed {seed}"))))?;
         let done = done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
         context.progress(done, seeds.len() as u64, stage);
         Ok(part)
@@ -288,8 +299,7 @@ fn construction(context: &Context<'_>, sizes: &Sizes, outcome: &mut Outcome) -> 
         RegressionTasks { dimension: 10, ..sizes.tasks }.sample(sizes.checked, &mut stream(context.seed(), "icl-check", 0))?;
     let mut worst = largest_difference(&tasks)?;
     if let Some(file) = context.file("tasks")? {
-        let text = std::fs::read_to_string(&file).map_err(|error| ExperimentError::data(format!("{}: {error}", file.display())))?;
-        let own: Batch<f64> = Batch::from_json(&text).map_err(|error| ExperimentError::data(format!("{}: {error}", file.display())))?;
+        let own = read_tasks(&file)?;
         let difference = largest_difference(&own)?;
         outcome.note(format!(
             "On the {} tasks of {} the construction differs from gradient descent by at most {difference:.1e}.",
@@ -301,6 +311,11 @@ fn construction(context: &Context<'_>, sizes: &Sizes, outcome: &mut Outcome) -> 
     outcome.measure("construction", [worst]);
     outcome.number("construction", serde_json::json!({ "max_abs_diff": worst }));
     Ok(())
+}
+
+fn read_tasks(file: &Path) -> Result<Batch<f64>, ExperimentError> {
+    let text = std::fs::read_to_string(file).map_err(|error| ExperimentError::file(file, error))?;
+    Batch::from_json(&text).map_err(|error| ExperimentError::file(file, error))
 }
 
 /// The largest difference of a prediction after one to ten steps.
@@ -317,9 +332,15 @@ fn largest_difference(tasks: &Batch<f64>) -> Result<f64, ExperimentError> {
     Ok(worst)
 }
 
-fn one_layer(context: &Context<'_>, sizes: &Sizes, descent: &Reference, seed: u64) -> Result<OneLayer, ExperimentError> {
+fn one_layer(
+    context: &Context<'_>,
+    sizes: &Sizes,
+    descent: &Reference,
+    seed: u64,
+    observer: &mut dyn Observer,
+) -> Result<OneLayer, ExperimentError> {
     let options = TrainOptions { seed, ..sizes.train };
-    let trained: Trained<f32> = train(&StackConfig::default(), &sizes.tasks.into(), &options, &mut gradus_base::Silent, context.cancel())?;
+    let trained: Trained<f32> = train(&StackConfig::default(), &sizes.tasks.into(), &options, observer, context.cancel())?;
     let test: Batch<f32> = sizes.tasks.sample(sizes.evaluated, &mut stream(seed, "icl-test", 0))?;
     let Reference::GradientDescent { eta, .. } = *descent else {
         return Err(ExperimentError::method("the reference is not gradient descent"));
@@ -368,10 +389,16 @@ fn products(stack: &Stack) -> [Vec<Vec<f64>>; 2] {
     [rows(&head.key_query()), rows(&head.projection_value())]
 }
 
-fn two_steps(context: &Context<'_>, sizes: &Sizes, tuned: &TwoStepReferences, seed: u64) -> Result<TwoSteps, ExperimentError> {
+fn two_steps(
+    context: &Context<'_>,
+    sizes: &Sizes,
+    tuned: &TwoStepReferences,
+    seed: u64,
+    observer: &mut dyn Observer,
+) -> Result<TwoSteps, ExperimentError> {
     let config = StackConfig { repeats: 2, ..StackConfig::default() };
     let options = TrainOptions { seed, steps: 3000, snapshot_every: None, ..sizes.train };
-    let trained: Trained<f32> = train(&config, &sizes.tasks.into(), &options, &mut gradus_base::Silent, context.cancel())?;
+    let trained: Trained<f32> = train(&config, &sizes.tasks.into(), &options, observer, context.cancel())?;
     let test: Batch<f32> = sizes.tasks.sample(sizes.evaluated, &mut stream(seed, "icl-test", 0))?;
     let plus = Reference::GradientDescentPlusPlus { etas: vec![tuned.plus_eta; 2], gammas: vec![tuned.plus_gamma; 2] };
     Ok(TwoSteps {
@@ -382,11 +409,11 @@ fn two_steps(context: &Context<'_>, sizes: &Sizes, tuned: &TwoStepReferences, se
     })
 }
 
-fn softmax(context: &Context<'_>, sizes: &Sizes, seed: u64) -> Result<Alignment, ExperimentError> {
+fn softmax(context: &Context<'_>, sizes: &Sizes, seed: u64, observer: &mut dyn Observer) -> Result<Alignment, ExperimentError> {
     let attention = AttentionOptions { kind: AttentionKind::Softmax, ..AttentionOptions::default() };
     let config = StackConfig { heads: 2, init_scale: 0.5, attention, ..StackConfig::default() };
     let options = TrainOptions { seed, restarts: None, snapshot_every: None, ..sizes.train };
-    let trained: Trained<f32> = train(&config, &sizes.tasks.into(), &options, &mut gradus_base::Silent, context.cancel())?;
+    let trained: Trained<f32> = train(&config, &sizes.tasks.into(), &options, observer, context.cancel())?;
     let test: Batch<f32> = sizes.tasks.sample(sizes.evaluated, &mut stream(seed, "icl-test", 0))?;
     Ok(align(&trained.stack, &Reference::GradientDescent { eta: optimal_eta(&sizes.tasks)?.eta, steps: 1 }, &test)?)
 }
@@ -399,22 +426,22 @@ struct Copying {
     other: f64,
 }
 
-fn copying(context: &Context<'_>, sizes: &Sizes, seed: u64) -> Result<Copying, ExperimentError> {
+fn copying(context: &Context<'_>, sizes: &Sizes, seed: u64, observer: &mut dyn Observer) -> Result<Copying, ExperimentError> {
     let positions = 20;
     let layout = TokenLayout::Classic { positions };
     let config = StackConfig { layers: 2, layout, init_scale: 0.5, ..StackConfig::default() };
     let options = TrainOptions { seed, restarts: None, snapshot_every: None, clip_norm: 10.0, ..sizes.train };
-    let trained: Trained<f32> = train(&config, &sizes.tasks.into(), &options, &mut gradus_base::Silent, context.cancel())?;
+    let trained: Trained<f32> = train(&config, &sizes.tasks.into(), &options, observer, context.cancel())?;
     let test: Batch<f32> = sizes.tasks.sample(100, &mut stream(seed, "icl-test", 0))?;
     let CopyAnalysis { own, next, other, .. } = copy_analysis(&trained.stack.layers[0], &Tokens::of(&test, layout)?)?;
     Ok(Copying { own, next, other })
 }
 
-fn sine(context: &Context<'_>, seed: u64) -> Result<Sine, ExperimentError> {
+fn sine(context: &Context<'_>, seed: u64, observer: &mut dyn Observer) -> Result<Sine, ExperimentError> {
     let tasks = SineTasks::default();
     let options = TrainOptions { steps: 3000, batch: 128, seed, ..TrainOptions::default() };
     let config = NonlinearConfig { init_scale: 0.5, ..NonlinearConfig::default() };
-    let fitted = |head| train_nonlinear::<f32>(&config, head, &tasks.into(), &options, &mut gradus_base::Silent, context.cancel());
+    let mut fitted = |head| train_nonlinear::<f32>(&config, head, &tasks.into(), &options, observer, context.cancel());
     let (trained, fixed) = (fitted(NonlinearHead::Trained)?, fitted(NonlinearHead::GradientDescent { eta: 1.0 })?);
     let test: Batch<f32> = tasks.sample(10_000, &mut stream(seed, "icl-test", 0))?;
     let predicted = trained.model.predict(&test)?;
@@ -483,8 +510,10 @@ mod tests {
     fn tasks_of_the_user() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("tasks.json");
-        assert!(matches!(smoke(Some(&file)), Err(ExperimentError::Data(_))));
-        std::fs::write(&file, "{").unwrap();
-        assert!(matches!(smoke(Some(&file)), Err(ExperimentError::Data(message)) if message.contains("tasks.json")));
+        assert!(matches!(smoke(Some(&file)), Err(ExperimentError::File { .. })));
+        std::fs::write(&file, "[\n{").unwrap();
+        let error = smoke(Some(&file)).unwrap_err();
+        assert!(matches!(&error, ExperimentError::File { path, .. } if *path == file));
+        assert!(error.to_string().contains("line 2 column 1"), "{error}");
     }
 }

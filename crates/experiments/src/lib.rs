@@ -5,8 +5,8 @@
 //!
 //! ```
 //! use gradus_base::{Cancel, Silent};
-//! use gradus_experiments::{Bound, ClaimSpec, Context, Experiment, ExperimentError, OptionKind, OptionSpec, Outcome};
-//! use gradus_experiments::{Profile, Seconds, Settings, Status, reproduce};
+//! use gradus_experiments::{Bound, ByProfile, ClaimSpec, Context, Experiment, ExperimentError, OptionKind, OptionSpec, Outcome};
+//! use gradus_experiments::{Profile, Settings, Status, reproduce};
 //! use gradus_report::{Bar, BarChart};
 //!
 //! static HALVING: Experiment = Experiment {
@@ -17,6 +17,7 @@
 //!     arxiv: None,
 //!     summary: "Halves a number again and again.",
 //!     data: "None.",
+//!     takes_data: false,
 //!     claims: &[ClaimSpec {
 //!         id: "limit",
 //!         text: "Halving comes close to zero",
@@ -26,14 +27,15 @@
 //!         ..ClaimSpec::DEFAULT
 //!     }],
 //!     options: &[OptionSpec { name: "steps", help: "Number of halvings.", default: "20", kind: OptionKind::Integer(1, 1000) }],
-//!     seconds: Seconds { smoke: 0.1, quick: 0.1, full: 0.1 },
+//!     seeds: ByProfile { smoke: 1, quick: 3, full: 3 },
+//!     seconds: ByProfile { smoke: 0.1, quick: 0.1, full: 0.1 },
 //!     run,
 //! };
 //!
 //! fn run(context: &Context) -> Result<Outcome, ExperimentError> {
 //!     let steps = context.integer("steps")?;
 //!     let mut limits = Vec::new();
-//!     for seed in context.seeds(3) {
+//!     for seed in context.seeds() {
 //!         limits.push(context.part(&format!("seed-{seed}"), || {
 //!             let mut value = 1.0 + seed as f64;
 //!             for step in 0..steps {
@@ -69,7 +71,7 @@ pub use claim::{Bound, ClaimSpec, PaperValue};
 pub use common::statistics::{mean, student_interval};
 pub use context::{Context, Settings};
 pub use error::ExperimentError;
-pub use experiment::{Experiment, OptionKind, OptionSpec, Outcome, Reproduction, Seconds, Status, reproduce};
+pub use experiment::{ByProfile, Experiment, OptionKind, OptionSpec, Outcome, Reproduction, Status, reproduce};
 pub use gradus_base::Interrupted;
 pub use gradus_report::Profile;
 

@@ -20,8 +20,13 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec { name: "rate", help: "Rate.", default: "0.5", kind: OptionKind::Number(0.0, f64::INFINITY) },
     OptionSpec { name: "mode", help: "Mode.", default: "fast", kind: OptionKind::Choice(&["fast", "slow"]) },
     OptionSpec { name: "check", help: "Check.", default: "false", kind: OptionKind::Flag },
-    OptionSpec { name: "tasks", help: "Tasks.", default: "", kind: OptionKind::File },
+    OptionSpec { name: "tasks", help: "Tasks.", default: "", kind: OptionKind::File(tasks) },
 ];
+
+fn tasks(file: &Path) -> Result<(), ExperimentError> {
+    let text = fs::read_to_string(file).map_err(|error| ExperimentError::file(file, error))?;
+    if text == "tasks" { Ok(()) } else { Err(ExperimentError::file(file, "line 1, column 1: expected tasks")) }
+}
 
 const FAKE: Experiment = Experiment {
     slug: "fake",
@@ -31,13 +36,15 @@ const FAKE: Experiment = Experiment {
     arxiv: None,
     summary: "Nothing.",
     data: "None.",
+    takes_data: true,
     claims: CLAIMS,
     options: OPTIONS,
-    seconds: Seconds { smoke: 1.0, quick: 2.0, full: 3.0 },
+    seeds: ByProfile { smoke: 2, quick: 2, full: 2 },
+    seconds: ByProfile { smoke: 1.0, quick: 2.0, full: 3.0 },
     run: |context| {
         let mut outcome = Outcome::default();
         outcome.measure("exact", [4.0]);
-        outcome.measure("mean", context.seeds(2).iter().map(|&seed| seed as f64));
+        outcome.measure("mean", context.seeds().iter().map(|&seed| seed as f64));
         outcome.measure("provisional", [1.0]);
         outcome.figures.push(LineChart::default().figure("curve"));
         outcome.number("steps", context.integer("steps")?);
@@ -111,6 +118,71 @@ fn options_are_checked_before_the_run() {
 }
 
 #[test]
+fn a_file_of_an_option_is_read_before_the_run() {
+    let never = Experiment { run: |_| panic!("ran"), ..FAKE };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tasks.json");
+    let given = options("tasks", file.to_str().unwrap());
+    assert!(matches!(never.check(&given), Err(ExperimentError::File { path, .. }) if path == file));
+    fs::write(&file, "{").unwrap();
+    let error = run(&never, &given).unwrap_err();
+    assert_eq!(error.to_string(), format!("{}: line 1, column 1: expected tasks", file.display()));
+    fs::write(&file, "tasks").unwrap();
+    assert_eq!(never.check(&given).unwrap()["tasks"], file.to_str().unwrap());
+}
+
+#[test]
+fn data_that_would_be_ignored_are_refused() {
+    let never = Experiment { takes_data: false, run: |_| panic!("ran"), ..FAKE };
+    let given = Settings { data: Some("folder".into()), ..Settings::default() };
+    assert!(matches!(run(&never, &given), Err(ExperimentError::NoData { .. })));
+}
+
+#[test]
+fn the_estimate_grows_with_the_seeds() {
+    assert_eq!(FAKE.estimate(&Settings::default()), 2.0);
+    assert_eq!(FAKE.estimate(&Settings { seeds: Some(40), ..Settings::default() }), 40.0);
+    assert_eq!(FAKE.estimate(&Settings { profile: Profile::Full, seeds: Some(1), ..Settings::default() }), 1.5);
+}
+
+/// Keeps what is said of progress.
+#[derive(Default)]
+struct Stages(Vec<String>);
+
+impl Observer for Stages {
+    fn progress(&mut self, done: u64, total: Option<u64>, stage: &str) {
+        self.0.push(format!("{stage} {done}/{total:?}"));
+    }
+
+    fn message(&mut self, text: &str) {
+        self.0.push(text.into());
+    }
+}
+
+#[test]
+fn progress_tells_which_stage_of_how_many_runs() {
+    let planned = Experiment {
+        claims: &[],
+        run: |context| {
+            context.plan(["train", "test"]);
+            context.progress(0, 2, "test");
+            let mut observer = context.observer("test", "seed 3");
+            observer.progress(1, None, "sampling");
+            observer.message("again");
+            context.progress(1, 2, "other");
+            Ok(Outcome::default())
+        },
+        ..FAKE
+    };
+    let mut seen = Stages::default();
+    reproduce(&planned, &Settings::default(), &Cancel::new(), &mut seen).unwrap();
+    assert_eq!(
+        seen.0,
+        ["test (2 of 2) 0/Some(2)", "test (2 of 2), seed 3: sampling 1/None", "test (2 of 2), seed 3: again", "other 1/Some(2)"]
+    );
+}
+
+#[test]
 fn options_are_read_by_kind() {
     let reads = Experiment {
         claims: &[],
@@ -130,7 +202,7 @@ fn options_are_read_by_kind() {
 /// Two parts per seed; counts how many are computed in the number `computed`.
 fn parts(context: &Context<'_>) -> Result<Outcome, ExperimentError> {
     let (computed, mut sum) = (AtomicUsize::new(0), 0.0);
-    for seed in context.seeds(2) {
+    for seed in context.seeds() {
         for stage in ["train", "test"] {
             let value: f64 = context.part(&format!("seed-{seed}/{stage}"), || {
                 computed.fetch_add(1, Ordering::Relaxed);
@@ -250,7 +322,7 @@ fn an_interruption_keeps_the_finished_parts() {
         claims: &[],
         run: |context| {
             context.part("seed-0/train", || Ok(1.0 / 3.0))?;
-            context.observer().progress(1, None, "training");
+            context.observer("train", "seed 0").progress(1, None, "training");
             parts(context)
         },
         ..FAKE

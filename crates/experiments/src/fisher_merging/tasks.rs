@@ -1,11 +1,13 @@
 //! The eight tasks, the encoder and its training.
 
+use std::ops::ControlFlow;
+
 use gradus_autodiff::Tensor;
-use gradus_base::stream;
+use gradus_base::{Cancel, Observer, stream};
 use gradus_checkpoint::Checkpoint;
 use gradus_data::{Dataset, ImageTransform, accuracy, argmax_rows, digits, load_images, shuffled};
 use gradus_merging::fisher::{DiagonalFisher, FisherMode, FisherOptions, fisher_of_classifier};
-use gradus_models::{Activation, FitError, FitOptions, Linear, Mlp, carry_on, files, fit, init, loss};
+use gradus_models::{Activation, FitError, FitOptions, Linear, Mlp, Step, files, fit, init, loss};
 use gradus_optimizers::Adam;
 use rand::RngExt;
 
@@ -41,6 +43,7 @@ pub(super) struct Tasks {
     order: Vec<usize>,
     train: usize,
     base: usize,
+    cancel: Cancel,
 }
 
 impl Tasks {
@@ -59,8 +62,10 @@ impl Tasks {
         if train < base + 800 {
             return Err(ExperimentError::data(format!("{}: {} images are too few, at least {ROWS} are needed", data.name, data.len())));
         }
+        check_classes(&data)?;
+        check_images(&data)?;
         let order = shuffled(data.len(), context.integer("row-order")?, "fisher-merging-rows", 0);
-        Ok(Self { data, side, order, train, base })
+        Ok(Self { data, side, order, train, base, cancel: context.cancel().clone() })
     }
 
     pub(super) fn describe(&self) -> serde_json::Value {
@@ -103,7 +108,7 @@ impl Tasks {
     }
 
     /// A new encoder, trained a little on all tasks.
-    pub(super) fn base(&self, seed: u64, heads: &[Tensor], lengths: &Lengths, context: &Context<'_>) -> Result<Mlp, ExperimentError> {
+    pub(super) fn base(&self, seed: u64, heads: &[Tensor], lengths: &Lengths, observer: &mut dyn Observer) -> Result<Mlp, ExperimentError> {
         let batch = |step: u64| -> Vec<(Tensor, Vec<usize>)> {
             let rng = &mut stream(seed, "fisher-merging-base", step);
             (0..heads.len()).map(|task| self.rows(task, &self.draw(0..self.base, 16, rng))).collect()
@@ -113,8 +118,9 @@ impl Tasks {
             losses.fold(Tensor::scalar(0.0), |sum, loss| sum + loss) * (1.0 / heads.len() as f32)
         };
         let rule = Adam { learning_rate: 3e-3, ..Adam::default() };
-        let options = FitOptions { steps: lengths.base, cancel: context.cancel().clone(), ..FitOptions::default() };
-        Ok(fit(self.encoder(seed), &rule, batch, mean_loss, &options, carry_on).map_err(training)?.model)
+        let options = FitOptions { steps: lengths.base, cancel: self.cancel.clone(), ..FitOptions::default() };
+        let watch = shown(lengths.base, "first training", observer);
+        Ok(fit(self.encoder(seed), &rule, batch, mean_loss, &options, watch).map_err(|error| self.training(error))?.model)
     }
 
     /// The base encoder, trained on one task; `stream_of` seeds its batches.
@@ -125,7 +131,7 @@ impl Tasks {
         head: &Tensor,
         stream_of: (u64, u64),
         lengths: &Lengths,
-        context: &Context<'_>,
+        observer: &mut dyn Observer,
     ) -> Result<Mlp, ExperimentError> {
         let (seed, index) = stream_of;
         let batch = |step: u64| {
@@ -133,8 +139,9 @@ impl Tasks {
             self.rows(task, &self.draw(self.base..self.train, 32, rng))
         };
         let batch_loss = |encoder: &Mlp, (x, labels): &(Tensor, Vec<usize>)| loss::cross_entropy(&logits(encoder, head, x), labels);
-        let options = FitOptions { steps: lengths.fine_tune, cancel: context.cancel().clone(), ..FitOptions::default() };
-        Ok(fit(base.clone(), &Adam::default(), batch, batch_loss, &options, carry_on).map_err(training)?.model)
+        let options = FitOptions { steps: lengths.fine_tune, cancel: self.cancel.clone(), ..FitOptions::default() };
+        let watch = shown(lengths.fine_tune, "fine-tuning", observer);
+        Ok(fit(base.clone(), &Adam::default(), batch, batch_loss, &options, watch).map_err(|error| self.training(error))?.model)
     }
 
     /// The Fisher information of an encoder at one task, from the first rows behind the base model's.
@@ -145,12 +152,20 @@ impl Tasks {
         head: &Tensor,
         mode: FisherMode,
         count: usize,
-        context: &Context<'_>,
+        observer: &mut dyn Observer,
     ) -> Result<DiagonalFisher, ExperimentError> {
         let (x, labels) = self.rows(task, &self.order[self.base..self.base + count]);
         let own = |encoder: &Mlp, x: &Tensor| logits(encoder, head, x);
-        let options = FisherOptions { mode, cancel: context.cancel().clone(), ..FisherOptions::default() };
-        Ok(fisher_of_classifier(encoder, [(x, labels)], own, &options, &mut gradus_base::Silent)?)
+        let options = FisherOptions { mode, cancel: self.cancel.clone(), ..FisherOptions::default() };
+        Ok(fisher_of_classifier(encoder, [(x, labels)], own, &options, observer)?)
+    }
+
+    /// A training that diverges may be the data's fault.
+    fn training(&self, error: FitError) -> ExperimentError {
+        match error {
+            FitError::Interrupted(interrupted) => interrupted.into(),
+            error => ExperimentError::method(format!("{}: {error}", self.data.name)),
+        }
     }
 
     fn test_rows(&self) -> &[usize] {
@@ -177,6 +192,30 @@ impl Tasks {
     }
 }
 
+/// Each class has images, and there are orthonormal directions for all of them.
+fn check_classes(data: &Dataset) -> Result<(), ExperimentError> {
+    let (name, classes) = (&data.name, data.classes);
+    if classes > CODE {
+        return Err(ExperimentError::data(format!("{name}: there are labels up to {}, expected at most {}", classes - 1, CODE - 1)));
+    }
+    match (0..classes).find(|class| !data.labels.contains(class)) {
+        Some(class) => {
+            Err(ExperimentError::data(format!("{name}: no image has the label {class}, but there are labels up to {}", classes - 1)))
+        }
+        None => Ok(()),
+    }
+}
+
+/// No image is of one shade: of an image without contrast, black as it is or inverted, the encoder's code is 0, and has
+/// no direction.
+fn check_images(data: &Dataset) -> Result<(), ExperimentError> {
+    let flat = |row: &usize| data.row(*row).windows(2).all(|pair| pair[0] == pair[1]);
+    match (0..data.len()).find(flat) {
+        Some(row) => Err(ExperimentError::data(format!("{}: image {row}, counted from 0, has the same value at every pixel", data.name))),
+        None => Ok(()),
+    }
+}
+
 /// Ten times the cosines between the code and the head's directions, `[rows, classes]`.
 fn logits(encoder: &Mlp, head: &Tensor, x: &Tensor) -> Tensor {
     let code = encoder.call(x);
@@ -194,9 +233,11 @@ pub(super) fn from_checkpoint(arrays: &Checkpoint, like: &Mlp) -> Result<Mlp, Ex
     files::extract(arrays, "", like).map_err(ExperimentError::method)
 }
 
-fn training(error: FitError) -> ExperimentError {
-    match error {
-        FitError::Interrupted(interrupted) => interrupted.into(),
-        error => ExperimentError::method(error),
+/// For [`fit`]: shows each step.
+fn shown<'a>(steps: u64, stage: &'a str, observer: &'a mut dyn Observer) -> impl FnMut(&Step<'_, Mlp>) -> ControlFlow<()> + 'a {
+    observer.progress(0, Some(steps), stage);
+    move |step| {
+        observer.progress(step.step, Some(steps), stage);
+        ControlFlow::Continue(())
     }
 }

@@ -61,3 +61,33 @@ fn a_gradient_that_is_not_a_number_is_seen() {
     assert!(gradient(2.0) < 1e-12 && gradient(2.5) > 0.1);
     assert!(gradient(f32::NAN).is_nan() && gradient(f32::INFINITY).is_nan());
 }
+
+/// A folder with images of `side` 8 and labels as IDX files.
+fn idx(pixels: impl Fn(usize) -> u8, label: impl Fn(usize) -> u8) -> tempfile::TempDir {
+    let (folder, rows) = (tempfile::tempdir().unwrap(), 1797);
+    let header = |words: &[u32]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>();
+    let images = (0..rows * 64).map(pixels);
+    std::fs::write(
+        folder.path().join("t-images-idx3-ubyte"),
+        header(&[0x803, rows as u32, 8, 8]).into_iter().chain(images).collect::<Vec<_>>(),
+    )
+    .unwrap();
+    let labels = header(&[0x801, rows as u32]).into_iter().chain((0..rows).map(label));
+    std::fs::write(folder.path().join("t-labels-idx1-ubyte"), labels.collect::<Vec<_>>()).unwrap();
+    folder
+}
+
+#[test]
+fn corrupt_labels_and_images_are_named_before_anything_is_trained() {
+    let checkered = |i: usize| (i % 2) as u8 * 200;
+    let digit = |row: usize| (row % 10) as u8;
+    for (folder, words) in [
+        (idx(checkered, |row| if row == 7 { 200 } else { digit(row) }), "there are labels up to 200, expected at most 63"),
+        (idx(checkered, |row| if row == 7 { 30 } else { digit(row) }), "no image has the label 10, but there are labels up to 30"),
+        (idx(|_| 0, digit), "image 0, counted from 0, has the same value at every pixel"),
+        (idx(|i| if i / 64 == 5 { 255 } else { checkered(i) }, digit), "image 5, counted from 0, has the same value"),
+    ] {
+        let error = smoke(folder.path().to_str()).unwrap_err();
+        assert!(matches!(&error, ExperimentError::Data(message) if message.contains(words) && message.contains("t-")), "{error}");
+    }
+}
