@@ -13,7 +13,7 @@ struct Cnn {
 impl Cnn {
     fn call(&self, images: &Tensor) -> Tensor {
         let maps = images.conv2d(&self.filters, Some(&self.bias), [1, 1], [1, 1]).relu();
-        maps.max_pool2d([2, 2], [2, 2]).mean_axis(-1).mean_axis(-1).linear(&self.head, None)
+        maps.max_pool2d([2, 2], [2, 2]).mean_axes(&[2, 3]).linear(&self.head, None)
     }
 }
 

@@ -118,7 +118,9 @@ static THREADS: AtomicU64 = AtomicU64::new(1);
 fn next_id() -> u64 {
     IDS.with(|ids| {
         let (mut thread, next) = ids.get();
-        if thread == 0 {
+        // A thread that has used up its numbers goes on as another.
+        let next = next & ((1 << COUNTER_BITS) - 1);
+        if thread == 0 || next == 0 {
             thread = THREADS.fetch_add(1, Ordering::Relaxed);
         }
         ids.set((thread, next + 1));

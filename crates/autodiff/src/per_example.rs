@@ -4,6 +4,8 @@
 //! *aligned* (chunk `b` of it is the gradient of loss `b`, which is zero elsewhere) or, where a value that does not depend
 //! on the inputs is used, a sum of [`Factor`]s. Where an operation has no factor, its rule is run once for each example.
 
+use std::ops::Range;
+
 use crate::kernels::{Buffer, pointwise};
 use crate::node::{Found, Level, NodeRef, run_rule};
 use crate::transforms::variables;
@@ -306,18 +308,13 @@ fn recorded<T: Scalar>(factors: &[Factor<T>]) -> bool {
 
 /// Every example's gradient, `[batch, count]`; by recorded operations when `recording`.
 fn dense<T: Scalar>(factors: &[Factor<T>], batch: usize, count: usize, recording: bool) -> Tensor<T> {
-    use rayon::prelude::*;
-    if let [Factor::Dense(rows)] = factors {
-        return rows.clone();
+    match factors {
+        [Factor::Dense(rows)] => rows.clone(),
+        _ if recording => {
+            factors.iter().map(|factor| factor.dense(batch, count)).fold(Tensor::zeros(&[batch, count]), |sum, part| sum + part)
+        }
+        _ => gradients_of(factors, batch, 0..batch, count),
     }
-    if recording {
-        return factors.iter().map(|factor| factor.dense(batch, count)).fold(Tensor::zeros(&[batch, count]), |sum, part| sum + part);
-    }
-    let mut values = Buffer::stale(batch * count);
-    if count > 0 {
-        values.par_chunks_exact_mut(count).enumerate().for_each(|(b, row)| write_example(factors, batch, b, row));
-    }
-    Tensor::raw(values, crate::tensor::checked(&[batch, count]))
 }
 
 impl<T: Scalar> Factor<T> {
@@ -403,8 +400,7 @@ fn gram<T: Scalar>(factors: &[Factor<T>], batch: usize, count: usize) -> Tensor<
         times(uses).pow(2) * (rows.shape()[1] + columns.shape()[1]) <= count
     };
     let Some(uses) = uses.filter(|uses| cheaper(uses)) else {
-        let all = dense(factors, batch, count, recorded(factors));
-        return all.product(&all, false, true);
+        return gram_of_gradients(factors, batch, count);
     };
     // `⟨Σ x gᵀ, Σ x' g'ᵀ⟩ = Σ ⟨x, x'⟩ ⟨g, g'⟩` over all pairs of uses.
     let mut sum = Tensor::zeros(&[batch, batch]);
@@ -416,18 +412,51 @@ fn gram<T: Scalar>(factors: &[Factor<T>], batch: usize, count: usize) -> Tensor<
     sum
 }
 
-/// `‖g_b‖²` for each example, of which one gradient at a time is made.
+/// Elements of gradients that are held at a time for a Gram matrix.
+const HELD: usize = if cfg!(test) { 64 } else { 1 << 24 };
+
+/// `⟨g_a, g_b⟩` from the gradients themselves, of which two blocks of examples are held at a time.
+fn gram_of_gradients<T: Scalar>(factors: &[Factor<T>], batch: usize, count: usize) -> Tensor<T> {
+    let size = (HELD / count.max(1)).clamp(1, batch);
+    if size == batch || recorded(factors) {
+        let all = dense(factors, batch, count, recorded(factors));
+        return all.product(&all, false, true);
+    }
+    let block = |first: usize| gradients_of(factors, batch, first..(first + size).min(batch), count);
+    let mut gram = vec![T::ZERO; batch * batch];
+    for i in (0..batch).step_by(size) {
+        let left = block(i);
+        for j in (0..=i).step_by(size) {
+            let products = if i == j { left.product(&left, false, true) } else { left.product(&block(j), false, true) };
+            for (at, &product) in products.as_slice().iter().enumerate() {
+                let (a, b) = (i + at / products.shape()[1], j + at % products.shape()[1]);
+                (gram[a * batch + b], gram[b * batch + a]) = (product, product);
+            }
+        }
+    }
+    Tensor::raw(gram, crate::tensor::checked(&[batch, batch]))
+}
+
+/// The gradients of some of the examples, `[examples, count]`.
+fn gradients_of<T: Scalar>(factors: &[Factor<T>], batch: usize, examples: Range<usize>, count: usize) -> Tensor<T> {
+    use rayon::prelude::*;
+    let shape = crate::tensor::checked(&[examples.len(), count]);
+    let mut values = Buffer::stale(shape.count());
+    if count > 0 {
+        values.par_chunks_exact_mut(count).zip(examples).for_each(|(row, b)| write_example(factors, batch, b, row));
+    }
+    Tensor::raw(values, shape)
+}
+
+/// `‖g_b‖²` for each example, of which one gradient for each task is made.
 fn squared_norms<T: Scalar>(factors: &[Factor<T>], batch: usize, count: usize) -> Tensor<T> {
     use rayon::prelude::*;
-    let size = batch.div_ceil(GROUPS);
+    let norm = |row: &mut Vec<T>, (b, norm): (usize, &mut T)| {
+        write_example(factors, batch, b, row);
+        *norm = T::from_f64(row.iter().map(|g| g.to_f64() * g.to_f64()).sum());
+    };
     let mut norms = Buffer::filled(T::ZERO, batch);
-    norms.par_chunks_mut(size).enumerate().for_each(|(group, norms)| {
-        let mut row = vec![T::ZERO; count];
-        for (b, norm) in (group * size..).zip(norms) {
-            write_example(factors, batch, b, &mut row);
-            *norm = T::from_f64(row.iter().map(|g| g.to_f64() * g.to_f64()).sum());
-        }
-    });
+    norms.par_iter_mut().enumerate().for_each_init(|| vec![T::ZERO; count], norm);
     Tensor::raw(norms, crate::tensor::checked(&[batch]))
 }
 

@@ -21,6 +21,7 @@ pub trait Scalar:
     + PartialEq
     + fmt::Debug
     + fmt::Display
+    + fmt::LowerExp
     + Send
     + Sync
     + Add<Output = Self>

@@ -330,6 +330,8 @@ fn write_nested<T: Scalar>(f: &mut fmt::Formatter<'_>, shape: &[usize], data: &[
 fn write_number<T: Scalar>(f: &mut fmt::Formatter<'_>, x: T) -> fmt::Result {
     match f.precision() {
         Some(p) => write!(f, "{x:.p$}"),
+        // Hundreds of zeros would not be read.
+        None if x != T::ZERO && x.is_finite() && !(1e-5..1e16).contains(&x.to_f64().abs()) => write!(f, "{x:e}"),
         None => write!(f, "{x}"),
     }
 }

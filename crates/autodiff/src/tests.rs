@@ -234,6 +234,20 @@ fn infinite_elements_have_maxima() {
 }
 
 #[test]
+fn reductions_over_several_axes() {
+    let x = T64::from_fn(&[2, 3, 4], |i| i as f64);
+    assert_eq!(x.sum_axes(&[0, -1]), x.sum_axis(2).sum_axis(0));
+    assert_eq!(x.sum_axes(&[2, -1]).shape(), [2, 3]);
+    assert_eq!(x.sum_axes(&[]), x);
+    assert_eq!(x.mean_axes(&[1, 2]).to_vec(), [5.5, 17.5]);
+    assert_eq!(x.min_axis(1).to_vec(), [0.0, 1.0, 2.0, 3.0, 12.0, 13.0, 14.0, 15.0]);
+    check_both("mean_axes", |x| x.mean_axes(&[0, 2]).square(), &random(&[2, 3, 2], 1));
+    check_both("min_axis", |x| x.min_axis(1).square(), &random(&[2, 3, 2], 2));
+    check_jacobian("min_axis", |x| x.min_axis(0), &random(&[3, 2], 3));
+    assert_eq!(grad(|x: &T64| x.min_axis(0).sum(), &T64::ones(&[2])).to_vec(), [0.5, 0.5]);
+}
+
+#[test]
 fn scalars_divide_and_negate_exactly() {
     assert_eq!((T64::scalar(49.0) / 49.0).item(), 1.0);
     assert_eq!((Tensor::<f32>::scalar(0.0) / 1e-39).item(), 0.0);
@@ -308,6 +322,9 @@ fn try_forms_say_what_does_not_fit() {
         x.try_mean_axis(2) => Axis { .. },
         x.try_mean_keep(2) => Axis { .. },
         x.try_max_axis(2) => Axis { .. },
+        x.try_min_axis(2) => Axis { operation: "min_axis", .. },
+        x.try_sum_axes(&[0, 2]) => Axis { operation: "sum_axes", axis: 2, .. },
+        x.try_mean_axes(&[-3]) => Axis { operation: "mean_axes", .. },
         x.try_softmax_axis(2) => Axis { .. },
         x.try_log_softmax_axis(2) => Axis { .. },
         scalar.try_softmax() => Axis { .. },
@@ -327,6 +344,7 @@ fn a_tensor_prints_for_people() {
     let x = T64::from_vec(vec![1.0, 2.5, -3.0, 4.0], &[2, 2]).unwrap();
     assert_eq!(format!("{x}"), "[[1, 2.5],\n [-3, 4]]");
     assert_eq!(format!("{:?}", T64::scalar(2.0)), "Tensor<f64> [] 2");
+    assert_eq!(format!("{}", T64::vector(&[1e-20, 1e30, 0.0, 0.25])), "[1e-20, 1e30, 0, 0.25]");
 }
 
 #[derive(Clone, Params)]
@@ -598,6 +616,8 @@ fn tensors_without_elements() {
         let last = shape.len() as isize - 1;
         for axis in 0..shape.len() as isize {
             check_both("sum_axis", |x| x.sum_axis(axis).square(), &x);
+            check_both("sum_axes", |x| x.sum_axes(&[axis, -1]).square(), &x);
+            check_both("min_axis", |x| x.min_axis(axis).square(), &x.narrow(0, 0, 0));
             check_both("sum_keep", |x| x.sum_keep(axis).square(), &x);
             check_both("narrow", |x| x.narrow(axis, 0, 0).square(), &x);
             check_both("pad", |x| x.pad(axis, 1, 1).square(), &x);
@@ -732,6 +752,8 @@ mod properties {
             let x = random(&shape, seed);
             let n = shape[axis as usize];
             check_both("sum_axis", |x| x.sum_axis(axis).square(), &x);
+            check_both("sum_axes", |x| x.sum_axes(&[axis, -1]).square(), &x);
+            check_both("min_axis", |x| x.min_axis(axis).square(), &x.narrow(0, 0, 0));
             check_both("mean_keep", |x| x.mean_keep(axis).square(), &x);
             check_both("max_axis", |x| x.max_axis(axis).square(), &x);
             check_both("softmax", |x| x.softmax().square(), &x);

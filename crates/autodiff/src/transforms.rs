@@ -94,6 +94,9 @@ pub fn hvp<P: Params>(f: impl Fn(&P) -> Tensor<P::Elem>, params: &P, v: &P) -> P
 const ROWS: usize = 128;
 
 /// The Jacobian of a function of one tensor, `[output.., input..]`: one backward pass for every 128 rows.
+///
+/// # Panics
+/// When input and output have more than 8 axes together, or a value between them has 8: the rows take one.
 #[track_caller]
 pub fn jacobian<T: Scalar>(f: impl FnOnce(&Tensor<T>) -> Tensor<T>, x: &Tensor<T>) -> Tensor<T> {
     let level = Level::enter();

@@ -60,9 +60,12 @@ impl<T: Scalar> Product<T> {
         }
         if cx.wants(1) {
             let a = cx.get(&self.a);
-            let a = if ta { a } else { a.t() };
-            let gradient = a.matmul(g);
-            cx.add(1, if tb { gradient.t() } else { gradient });
+            // One product over the gradients side by side, `op(a)ᵀ [m, stack · n]`.
+            let side_by_side = g.permute(&[1, 0, 2]).reshape(&[m, count * n]);
+            let gradient = a.product(&side_by_side, !ta, false);
+            let inner = gradient.shape()[0];
+            let order: [usize; 3] = if tb { [1, 2, 0] } else { [1, 0, 2] };
+            cx.add(1, gradient.reshape(&[inner, count, n]).permute(&order));
         }
     }
 }

@@ -194,6 +194,63 @@ impl<T: Scalar> Tensor<T> {
         Ok(self.try_sum_keep(axis)? * T::from_f64(1.0 / n as f64))
     }
 
+    /// The sum over several axes, which disappear. Negative axes count from the end; an axis named twice counts once.
+    #[track_caller]
+    pub fn sum_axes(&self, axes: &[isize]) -> Self {
+        or_panic(self.try_sum_axes(axes))
+    }
+
+    /// [`Tensor::sum_axes`], or the axis that does not exist.
+    ///
+    /// # Errors
+    /// [`TensorError::Axis`].
+    #[track_caller]
+    pub fn try_sum_axes(&self, axes: &[isize]) -> Result<Self, TensorError> {
+        let axes = self.distinct_axes("sum_axes", axes)?;
+        axes.into_iter().rev().try_fold(self.clone(), |x, axis| x.try_sum_axis(axis as isize))
+    }
+
+    /// The mean over several axes, which disappear; NaN for none. As [`Tensor::sum_axes`].
+    #[track_caller]
+    pub fn mean_axes(&self, axes: &[isize]) -> Self {
+        or_panic(self.try_mean_axes(axes))
+    }
+
+    /// [`Tensor::mean_axes`], or the axis that does not exist.
+    ///
+    /// # Errors
+    /// [`TensorError::Axis`].
+    #[track_caller]
+    pub fn try_mean_axes(&self, axes: &[isize]) -> Result<Self, TensorError> {
+        let count: usize = self.distinct_axes("mean_axes", axes)?.into_iter().map(|axis| self.shape()[axis]).product();
+        Ok(self.try_sum_axes(axes)? * T::from_f64(1.0 / count as f64))
+    }
+
+    /// The axes that these mean, in ascending order.
+    fn distinct_axes(&self, operation: &'static str, axes: &[isize]) -> Result<Vec<usize>, TensorError> {
+        let mut axes = axes.iter().map(|&axis| self.try_axis(operation, axis)).collect::<Result<Vec<_>, _>>()?;
+        axes.sort_unstable();
+        axes.dedup();
+        Ok(axes)
+    }
+
+    /// The least element along an axis, which disappears; infinity for none, NaN if there is one.
+    /// Elements that tie for the minimum share its gradient equally.
+    #[track_caller]
+    pub fn min_axis(&self, axis: isize) -> Self {
+        or_panic(self.try_min_axis(axis))
+    }
+
+    /// [`Tensor::min_axis`], or that there is no such axis.
+    ///
+    /// # Errors
+    /// [`TensorError::Axis`].
+    #[track_caller]
+    pub fn try_min_axis(&self, axis: isize) -> Result<Self, TensorError> {
+        self.try_axis("min_axis", axis)?;
+        Ok(-(-self).try_max_axis(axis)?)
+    }
+
     /// The greatest element along an axis, which disappears; minus infinity for none, NaN if there is one.
     /// Elements that tie for the maximum share its gradient equally.
     #[track_caller]
