@@ -3,7 +3,8 @@
 //! [`fisher`] weights each parameter by how sure each model is of it (Matena, Raffel 2022); [`linear`] has the averages that
 //! it is compared with, soups and interpolation; [`search`] chooses the models' importance. All of it works on the named
 //! arrays of checkpoints, in memory ([`Checkpoint`]) or mapped from files ([`MappedCheckpoint`]). The feature `autodiff` adds
-//! models that are structs of tensors: `in_memory` merges them, and `fisher` estimates their Fisher information.
+//! models that are structs of tensors: `in_memory` merges them, and `fisher` estimates their Fisher information, also for the
+//! file that a model was read from (`FisherOptions::source`).
 //!
 //! ```
 //! use gradus_checkpoint::Checkpoint;
@@ -34,6 +35,15 @@ pub mod linear;
 pub mod search;
 #[cfg(test)]
 mod tests;
+
+/// The examples of the pages that show the way from files to a merged file.
+#[cfg(all(doctest, feature = "autodiff"))]
+mod pages {
+    #[doc = include_str!("../README.md")]
+    mod readme {}
+    #[doc = include_str!("../../../docs/src/systems/fisher-merging.md")]
+    mod book {}
+}
 
 pub use arrays::{Arrays, NameFilter};
 pub use error::MergeError;
