@@ -34,6 +34,8 @@ fn workspace_tree() -> Result<String, Failure> {
         "tree",
         "--workspace",
         "--all-features",
+        "--target",
+        "all",
         // Otherwise a crate whose dependencies were shown under another is listed without them.
         "--no-dedupe",
         "--edges",

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use crate::Failure;
 
@@ -22,8 +22,36 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
 /// Runs to the end with the terminal's own input and output; the exit status.
 pub(crate) fn status(command: &mut Command) -> Result<u8, Failure> {
     let status = command.status().map_err(|error| cannot_run(command, &error))?;
-    // A program that was ended by a signal has no status; 130 is what shells report for Ctrl-C.
-    Ok(status.code().map_or(130, |code| u8::try_from(code).unwrap_or(1)))
+    Ok(status.code().map_or_else(|| by_signal(status), |code| u8::try_from(code).unwrap_or(1)))
+}
+
+/// What shells report for a program that a signal ended: 130 for Ctrl-C.
+fn by_signal(status: ExitStatus) -> u8 {
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::ExitStatusExt;
+        status.signal().and_then(|signal| u8::try_from(128 + signal).ok()).unwrap_or(1)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = status;
+        1
+    }
+}
+
+/// Becomes the command where the system can do that, so that Ctrl-C reaches it alone; else runs it.
+pub(crate) fn become_command(command: &mut Command) -> Result<(), Failure> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::CommandExt;
+        let error = command.exec();
+        Err(cannot_run(command, &error))
+    }
+    #[cfg(not(unix))]
+    match status(command)? {
+        0 => Ok(()),
+        status => Err(Failure::Status(status)),
+    }
 }
 
 /// Runs to the end and returns standard output; an error when it fails.

@@ -1,6 +1,7 @@
 //! `cargo xtask reproduce` and `cargo xtask list`: the `gradus` command, built on the way.
 
 use std::ffi::{OsStr, OsString};
+use std::io::IsTerminal;
 
 use crate::{Failure, cargo};
 
@@ -8,15 +9,14 @@ use crate::{Failure, cargo};
 ///
 /// The dev profile is optimised, so this builds nothing that the tests do not need as well.
 pub(crate) fn run(command: &OsStr, arguments: Vec<OsString>) -> Result<(), Failure> {
-    let mut gradus = cargo::command(&["run", "--quiet", "--package", "gradus-cli", "--"]);
+    // The build's progress is for people: elsewhere it would mix with what the command says for programs.
+    let quiet: &[&str] = if std::io::stderr().is_terminal() { &[] } else { &["--quiet"] };
+    let mut gradus = cargo::command(&[&["run"], quiet, &["--package", "gradus-cli", "--"]].concat());
     gradus.arg(command).args(arguments);
     // Relative paths (--data, --out) mean what they mean to the person who typed them; cargo finds
     // the workspace from any folder inside it, which is where `cargo xtask` works at all.
     if let Ok(folder) = std::env::current_dir() {
         gradus.current_dir(folder);
     }
-    match cargo::status(&mut gradus)? {
-        0 => Ok(()),
-        status => Err(Failure::Status(status)),
-    }
+    cargo::become_command(&mut gradus)
 }

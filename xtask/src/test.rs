@@ -1,6 +1,8 @@
 //! `cargo xtask test`: every check of the project, one after the other.
 
 use std::ffi::OsString;
+use std::num::NonZeroU32;
+use std::path::Path;
 use std::time::Instant;
 
 use lexopt::prelude::*;
@@ -72,7 +74,7 @@ fn parse(arguments: Vec<OsString>) -> Result<Request, Failure> {
     while let Some(argument) = parser.next()? {
         match argument {
             Long("properties") => properties = true,
-            Long("cases") => cases = Some(parser.value()?.parse()?),
+            Long("cases") => cases = Some(parser.value()?.parse::<NonZeroU32>()?.get()),
             Short('p') | Long("package") => package = Some(parser.value()?.string()?),
             Short('h') | Long("help") => return Ok(Request::Help),
             other => return Err(other.unexpected().into()),
@@ -95,6 +97,7 @@ const STEPS: &[Step] = &[
     ("tests", tests),
     ("API documentation", || Ok(Count::one(docs::api()? == 0))),
     ("pages of the book", || listed(docs::missing_pages()?)),
+    ("property tests where they are found", || listed(stray_properties(&cargo::root().join("crates"))?)),
     ("crate arrows", || listed(arrows::violations()?)),
     ("builds without the tensor crate", without_autodiff),
     ("smoke run of every system", smoke),
@@ -106,7 +109,7 @@ fn everything() -> Result<(), Failure> {
         println!("== {name}");
         let start = Instant::now();
         let count = step().unwrap_or_else(|failure| {
-            println!("{failure:?}");
+            println!("{failure}");
             Count::one(false)
         });
         let verdict = if count.failed == 0 { "ok" } else { "FAILED" };
@@ -162,6 +165,8 @@ fn without_autodiff() -> Result<Count, Failure> {
     for package in optional_autodiff()? {
         println!("{package} --no-default-features");
         let built = cargo::status(&mut cargo::command(&["build", "--quiet", "--package", &package, "--no-default-features"]))?;
+        // What the rest does without the tensor crate is tested so, too.
+        let tested = cargo::status(&mut cargo::command(&["test", "--quiet", "--package", &package, "--no-default-features"]))?;
         let tree = cargo::output(&mut cargo::command(&[
             "tree",
             "--package",
@@ -176,11 +181,35 @@ fn without_autodiff() -> Result<Count, Failure> {
         if !absent {
             println!("{package} has gradus-autodiff in its tree without default features");
         }
-        let good = Count::one(built == 0 && absent);
+        let good = Count::one(built == 0 && tested == 0 && absent);
         count.passed += good.passed;
         count.failed += good.failed;
     }
     Ok(count)
+}
+
+/// Property tests outside a module `properties`, by whose name `--properties` finds them.
+fn stray_properties(folder: &Path) -> Result<Vec<String>, Failure> {
+    let failed = |error| Failure::Failed(format!("{}: {error}", folder.display()));
+    let mut stray = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.is_dir() {
+            stray.extend(stray_properties(&path)?);
+        } else if path.extension().is_some_and(|kind| kind == "rs") {
+            let source = std::fs::read_to_string(&path).map_err(failed)?;
+            let line = stray_property(&source).map(|line| format!("{}:{line}: `proptest!` outside `mod properties`", path.display()));
+            stray.extend(line);
+        }
+    }
+    Ok(stray)
+}
+
+/// The line of the first property test before any module `properties`.
+fn stray_property(source: &str) -> Option<usize> {
+    let lines = (1..).zip(source.lines().map(str::trim_start));
+    let mut before = lines.take_while(|(_, line)| !line.starts_with("mod properties"));
+    before.find(|(_, line)| line.starts_with("proptest!")).map(|(number, _)| number)
 }
 
 /// The packages whose manifest declares a feature `autodiff`.
@@ -251,7 +280,7 @@ mod tests {
             Request::Properties { cases: 9, package: Some("gradus-base".into()) }
         );
         assert_eq!(check("--help").unwrap(), Request::Help);
-        for wrong in ["--cases 9", "-p gradus-base", "--properties --cases many", "--nonsense", "extra"] {
+        for wrong in ["--cases 9", "-p gradus-base", "--properties --cases many", "--properties --cases 0", "--nonsense", "extra"] {
             assert!(matches!(check(wrong), Err(Failure::Usage(_))), "{wrong}");
         }
     }
@@ -267,6 +296,13 @@ mod tests {
     fn a_build_failure_is_one_failure() {
         assert_eq!(tests_count(false, ""), Count { passed: 0, failed: 1 });
         assert_eq!(tests_count(true, ""), Count { passed: 0, failed: 0 });
+    }
+
+    #[test]
+    fn property_tests_outside_their_module_are_found() {
+        assert_eq!(stray_property("use x;\n    proptest! {\n"), Some(2));
+        assert_eq!(stray_property("mod properties {\n    proptest! {\n"), None);
+        assert_eq!(stray_property("//! proptest!(|x| {})\nfn f() {}\n"), None);
     }
 
     #[test]

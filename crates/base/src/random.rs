@@ -39,7 +39,6 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
     use rand::RngExt;
 
     fn first(seed: u64, purpose: &str, index: u64) -> [u64; 2] {
@@ -62,14 +61,19 @@ mod tests {
         assert_eq!(first(42, "shuffle", 1), [0x713a_bb40_936b_5528, 0x8000_cb6e_6441_4c4a]);
     }
 
-    proptest! {
-        #[test]
-        fn each_argument_gives_another_stream(seed: u64, index: u64, other in 1u64..) {
-            let here = first(seed, "purpose", index);
-            prop_assert_eq!(here, first(seed, "purpose", index));
-            prop_assert_ne!(here, first(seed.wrapping_add(other), "purpose", index));
-            prop_assert_ne!(here, first(seed, "purpose", index.wrapping_add(other)));
-            prop_assert_ne!(here, first(seed, "purposes", index));
+    mod properties {
+        use super::*;
+        use proptest::prelude::*;
+
+        proptest! {
+            #[test]
+            fn each_argument_gives_another_stream(seed: u64, index: u64, other in 1u64..) {
+                let here = first(seed, "purpose", index);
+                prop_assert_eq!(here, first(seed, "purpose", index));
+                prop_assert_ne!(here, first(seed.wrapping_add(other), "purpose", index));
+                prop_assert_ne!(here, first(seed, "purpose", index.wrapping_add(other)));
+                prop_assert_ne!(here, first(seed, "purposes", index));
+            }
         }
     }
 }

@@ -1,7 +1,5 @@
 use crate::array::{bf16_to_f32, f16_to_f32};
 use crate::*;
-use proptest::collection::{btree_map, vec};
-use proptest::prelude::*;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use std::fs;
@@ -253,110 +251,116 @@ fn missing_arrays_wrong_types_and_shapes() {
     assert!(error.to_string().ends_with("array `b`: expected the shape [1, 2], found [2, 1]"), "{error}");
 }
 
-fn any_array() -> impl Strategy<Value = (DType, Vec<usize>, Vec<u8>)> {
-    let dtype = prop_oneof![
-        Just(DType::F64),
-        Just(DType::F32),
-        Just(DType::F16),
-        Just(DType::BF16),
-        Just(DType::I64),
-        Just(DType::U16),
-        Just(DType::I8),
-        Just(DType::BOOL),
-        Just(DType::C64)
-    ];
-    (dtype, vec(0usize..4, 0..4)).prop_flat_map(|(dtype, shape)| {
-        let size = shape.iter().product::<usize>() * dtype.bitsize() / 8;
-        (Just(dtype), Just(shape), vec(any::<u8>(), size))
-    })
-}
+mod properties {
+    use super::*;
+    use proptest::collection::{btree_map, vec};
+    use proptest::prelude::*;
 
-fn any_checkpoint() -> impl Strategy<Value = Checkpoint> {
-    let text = r#"[a-z."\\é\n]{0,6}"#;
-    (btree_map(text, any_array(), 0..6), btree_map(text, text, 0..4)).prop_map(|(arrays, metadata)| {
-        let mut checkpoint = Checkpoint::new();
-        checkpoint.metadata = metadata;
-        for (name, (dtype, shape, bytes)) in arrays {
-            checkpoint.insert(NamedArray { name, dtype, shape, bytes }).unwrap();
+    fn any_array() -> impl Strategy<Value = (DType, Vec<usize>, Vec<u8>)> {
+        let dtype = prop_oneof![
+            Just(DType::F64),
+            Just(DType::F32),
+            Just(DType::F16),
+            Just(DType::BF16),
+            Just(DType::I64),
+            Just(DType::U16),
+            Just(DType::I8),
+            Just(DType::BOOL),
+            Just(DType::C64)
+        ];
+        (dtype, vec(0usize..4, 0..4)).prop_flat_map(|(dtype, shape)| {
+            let size = shape.iter().product::<usize>() * dtype.bitsize() / 8;
+            (Just(dtype), Just(shape), vec(any::<u8>(), size))
+        })
+    }
+
+    fn any_checkpoint() -> impl Strategy<Value = Checkpoint> {
+        let text = r#"[a-z."\\é\n]{0,6}"#;
+        (btree_map(text, any_array(), 0..6), btree_map(text, text, 0..4)).prop_map(|(arrays, metadata)| {
+            let mut checkpoint = Checkpoint::new();
+            checkpoint.metadata = metadata;
+            for (name, (dtype, shape, bytes)) in arrays {
+                checkpoint.insert(NamedArray { name, dtype, shape, bytes }).unwrap();
+            }
+            checkpoint
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(checkpoint in any_checkpoint()) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("file");
+            checkpoint.write(&path).unwrap();
+            let read = Checkpoint::read(&path).unwrap();
+            prop_assert_eq!(&read, &checkpoint);
+            let mapped = MappedCheckpoint::open(&path).unwrap();
+            prop_assert_eq!(mapped.metadata(), &checkpoint.metadata);
+            prop_assert!(mapped.arrays().eq(read.arrays()));
+            prop_assert!(mapped.names().eq(read.names()));
+            prop_assert_eq!(mapped.fingerprint(), checkpoint.fingerprint());
         }
-        checkpoint
-    })
-}
 
-proptest! {
-    #[test]
-    fn what_is_written_is_read_back(checkpoint in any_checkpoint()) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
-        checkpoint.write(&path).unwrap();
-        let read = Checkpoint::read(&path).unwrap();
-        prop_assert_eq!(&read, &checkpoint);
-        let mapped = MappedCheckpoint::open(&path).unwrap();
-        prop_assert_eq!(mapped.metadata(), &checkpoint.metadata);
-        prop_assert!(mapped.arrays().eq(read.arrays()));
-        prop_assert!(mapped.names().eq(read.names()));
-        prop_assert_eq!(mapped.fingerprint(), checkpoint.fingerprint());
-    }
-
-    #[test]
-    fn the_reference_implementation_reads_what_is_written(checkpoint in any_checkpoint()) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
-        checkpoint.write(&path).unwrap();
-        let bytes = fs::read(&path).unwrap();
-        let reference = SafeTensors::deserialize(&bytes).unwrap();
-        prop_assert_eq!(reference.len(), checkpoint.names().len());
-        for array in checkpoint.arrays() {
-            let found = reference.tensor(array.name).unwrap();
-            prop_assert_eq!((found.dtype(), found.shape(), found.data()), (array.dtype, array.shape, array.bytes));
+        #[test]
+        fn the_reference_implementation_reads_what_is_written(checkpoint in any_checkpoint()) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("file");
+            checkpoint.write(&path).unwrap();
+            let bytes = fs::read(&path).unwrap();
+            let reference = SafeTensors::deserialize(&bytes).unwrap();
+            prop_assert_eq!(reference.len(), checkpoint.names().len());
+            for array in checkpoint.arrays() {
+                let found = reference.tensor(array.name).unwrap();
+                prop_assert_eq!((found.dtype(), found.shape(), found.data()), (array.dtype, array.shape, array.bytes));
+            }
         }
-    }
 
-    #[test]
-    fn what_the_reference_implementation_writes_is_read(checkpoint in any_checkpoint()) {
-        let views = checkpoint.arrays().map(|array| (array.name, TensorView::new(array.dtype, array.shape.to_vec(), array.bytes).unwrap()));
-        let metadata = (!checkpoint.metadata.is_empty()).then(|| checkpoint.metadata.clone().into_iter().collect());
-        let bytes = safetensors::serialize(views, metadata).unwrap();
-        prop_assert_eq!(Checkpoint::from_bytes(&bytes).unwrap(), checkpoint);
-    }
-
-    #[test]
-    fn numbers_survive(values in vec(any::<f32>(), 0..20), wide in vec(any::<f64>(), 0..20)) {
-        let mut checkpoint = Checkpoint::new();
-        checkpoint.insert_f32("narrow", &[values.len()], &values).unwrap();
-        checkpoint.insert_f64("wide", &[wide.len()], &wide).unwrap();
-        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-        prop_assert_eq!(bits(&checkpoint.to_f32("narrow").unwrap()), bits(&values));
-        let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-        prop_assert_eq!(bits(&checkpoint.to_f64("wide").unwrap()), bits(&wide));
-    }
-
-    #[test]
-    fn halves_keep_their_order(a: u16, b: u16) {
-        // As sign and magnitude, the bits of two numbers are ordered as the numbers are.
-        let key = |bits: u16| { let magnitude = i32::from(bits & 0x7fff); if bits >> 15 == 1 { -magnitude } else { magnitude } };
-        let (x, y) = (f16_to_f32(a), f16_to_f32(b));
-        if !x.is_nan() && !y.is_nan() {
-            prop_assert_eq!(x.partial_cmp(&y), Some(key(a).cmp(&key(b))));
+        #[test]
+        fn what_the_reference_implementation_writes_is_read(checkpoint in any_checkpoint()) {
+            let views = checkpoint.arrays().map(|array| (array.name, TensorView::new(array.dtype, array.shape.to_vec(), array.bytes).unwrap()));
+            let metadata = (!checkpoint.metadata.is_empty()).then(|| checkpoint.metadata.clone().into_iter().collect());
+            let bytes = safetensors::serialize(views, metadata).unwrap();
+            prop_assert_eq!(Checkpoint::from_bytes(&bytes).unwrap(), checkpoint);
         }
-    }
 
-    #[test]
-    fn foreign_bytes_never_panic(bytes in vec(any::<u8>(), 0..64), header in r#"[{}\[\]",:a-z0-9]{0,40}"#, data in 0usize..16) {
-        let _ = Checkpoint::from_bytes(&bytes);
-        let _ = Checkpoint::from_bytes(&file(&header, data));
-    }
+        #[test]
+        fn numbers_survive(values in vec(any::<f32>(), 0..20), wide in vec(any::<f64>(), 0..20)) {
+            let mut checkpoint = Checkpoint::new();
+            checkpoint.insert_f32("narrow", &[values.len()], &values).unwrap();
+            checkpoint.insert_f64("wide", &[wide.len()], &wide).unwrap();
+            let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+            prop_assert_eq!(bits(&checkpoint.to_f32("narrow").unwrap()), bits(&values));
+            let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+            prop_assert_eq!(bits(&checkpoint.to_f64("wide").unwrap()), bits(&wide));
+        }
 
-    #[test]
-    fn a_damaged_file_never_panics(checkpoint in any_checkpoint(), place: prop::sample::Index, byte: u8) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
-        checkpoint.write(&path).unwrap();
-        let mut bytes = fs::read(&path).unwrap();
-        let place = place.index(bytes.len());
-        bytes[place] = byte;
-        if let Ok(read) = Checkpoint::from_bytes(&bytes) {
-            let _ = read.fingerprint();
+        #[test]
+        fn halves_keep_their_order(a: u16, b: u16) {
+            // As sign and magnitude, the bits of two numbers are ordered as the numbers are.
+            let key = |bits: u16| { let magnitude = i32::from(bits & 0x7fff); if bits >> 15 == 1 { -magnitude } else { magnitude } };
+            let (x, y) = (f16_to_f32(a), f16_to_f32(b));
+            if !x.is_nan() && !y.is_nan() {
+                prop_assert_eq!(x.partial_cmp(&y), Some(key(a).cmp(&key(b))));
+            }
+        }
+
+        #[test]
+        fn foreign_bytes_never_panic(bytes in vec(any::<u8>(), 0..64), header in r#"[{}\[\]",:a-z0-9]{0,40}"#, data in 0usize..16) {
+            let _ = Checkpoint::from_bytes(&bytes);
+            let _ = Checkpoint::from_bytes(&file(&header, data));
+        }
+
+        #[test]
+        fn a_damaged_file_never_panics(checkpoint in any_checkpoint(), place: prop::sample::Index, byte: u8) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("file");
+            checkpoint.write(&path).unwrap();
+            let mut bytes = fs::read(&path).unwrap();
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+            if let Ok(read) = Checkpoint::from_bytes(&bytes) {
+                let _ = read.fingerprint();
+            }
         }
     }
 }

@@ -1,7 +1,8 @@
 use std::io;
 use std::path::PathBuf;
 
-/// What can be wrong with data and the files that hold them. Rows, columns and bytes are counted from 0, lines from 1.
+/// What can be wrong with data and the files that hold them. Rows, columns and bytes are counted from 0, lines from 1. Bytes
+/// of a compressed file are those of what it decompresses to.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 #[allow(missing_docs)] // The messages say what the fields are.
@@ -11,8 +12,8 @@ pub enum DataError {
     Io { file: PathBuf, source: io::Error },
 
     /// A compressed file that does not decompress.
-    #[error("{}: bad gzip data: {source}", file.display())]
-    Gzip { file: PathBuf, source: io::Error },
+    #[error("{}: bad gzip data after byte {byte} of what it decompresses to: {source}", file.display())]
+    Gzip { file: PathBuf, byte: u64, source: io::Error },
 
     /// The first bytes are not those of the format.
     #[error("{}: byte 0: expected the magic number {expected:#010x}, found {found:#010x}", file.display())]
@@ -23,11 +24,11 @@ pub enum DataError {
     Header { file: PathBuf, sizes: Vec<u32> },
 
     /// The file ends too early.
-    #[error("{}: truncated: expected {expected} bytes, found {found}", file.display())]
+    #[error("{}: truncated at byte {found}: expected {expected} bytes", file.display())]
     Truncated { file: PathBuf, expected: u64, found: u64 },
 
     /// The file goes on after its last value.
-    #[error("{}: too long: expected {expected} bytes, found {found}", file.display())]
+    #[error("{}: goes on after byte {expected}, where it should end: found {found} bytes", file.display())]
     TrailingBytes { file: PathBuf, expected: u64, found: u64 },
 
     /// The numbers of images and of labels differ.
@@ -43,16 +44,16 @@ pub enum DataError {
     ImageSize { what: String, expected: [usize; 2], found: [usize; 2] },
 
     /// A line far longer than any row.
-    #[error("{}: line {line}: longer than {limit} bytes", file.display())]
-    LongLine { file: PathBuf, line: usize, limit: u64 },
+    #[error("{}: line {line} (byte {byte}): longer than {limit} bytes", file.display())]
+    LongLine { file: PathBuf, line: usize, byte: u64, limit: u64 },
 
     /// A row with another number of cells than the format has.
-    #[error("{}: line {line}: expected {expected} cells, found {found}", file.display())]
-    Ragged { file: PathBuf, line: usize, expected: usize, found: usize },
+    #[error("{}: line {line} (byte {byte}): expected {expected} cells, found {found}", file.display())]
+    Ragged { file: PathBuf, line: usize, byte: u64, expected: usize, found: usize },
 
     /// A cell that is not a whole number of the range.
-    #[error("{}: line {line}, column {column}: expected {expected}, found {found:?}", file.display())]
-    Cell { file: PathBuf, line: usize, column: usize, found: String, expected: &'static str },
+    #[error("{}: line {line}, column {column} (byte {byte}): expected {expected}, found {found:?}", file.display())]
+    Cell { file: PathBuf, line: usize, column: usize, byte: u64, found: String, expected: &'static str },
 
     /// A label that is none of the classes.
     #[error("{what}: row {row}: the label {label} is not below {classes}")]

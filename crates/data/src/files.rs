@@ -14,6 +14,8 @@ pub(crate) struct Source {
     file: PathBuf,
     gzip: bool,
     reader: Box<dyn BufRead>,
+    /// Bytes handed out so far.
+    byte: u64,
 }
 
 impl Source {
@@ -22,13 +24,14 @@ impl Source {
         let gzip = plain.fill_buf().map_err(DataError::io(file))?.starts_with(&GZIP);
         let reader: Box<dyn BufRead> =
             if gzip { Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(plain))) } else { Box::new(plain) };
-        Ok(Self { file: file.into(), gzip, reader })
+        Ok(Self { file: file.into(), gzip, reader, byte: 0 })
     }
 
     /// The next `count` bytes; fewer only at the end of the file.
     pub(crate) fn take(&mut self, count: u64) -> Result<Vec<u8>, DataError> {
         let mut bytes = Vec::new();
         let read = (&mut self.reader).take(count).read_to_end(&mut bytes);
+        self.byte += bytes.len() as u64;
         read.map_err(|source| self.error(source))?;
         Ok(bytes)
     }
@@ -38,20 +41,23 @@ impl Source {
         io::copy(&mut self.reader, &mut io::sink()).map_err(|source| self.error(source))
     }
 
-    /// Replaces `text` by the next line, which has the number `line`; nothing is left of it at the end of the file.
-    pub(crate) fn line(&mut self, line: usize, text: &mut Vec<u8>) -> Result<(), DataError> {
+    /// Replaces `text` by the next line, which has the number `line`; nothing is left of it at the end of the file. Returns
+    /// the byte at which the line begins.
+    pub(crate) fn line(&mut self, line: usize, text: &mut Vec<u8>) -> Result<u64, DataError> {
         text.clear();
+        let byte = self.byte;
         let read = (&mut self.reader).take(LINE).read_until(b'\n', text);
-        let read = read.map_err(|source| self.error(source))?;
-        if read as u64 == LINE && !text.ends_with(b"\n") {
-            return Err(DataError::LongLine { file: self.file.clone(), line, limit: LINE });
+        self.byte += text.len() as u64;
+        read.map_err(|source| self.error(source))?;
+        if text.len() as u64 == LINE && !text.ends_with(b"\n") {
+            return Err(DataError::LongLine { file: self.file.clone(), line, byte, limit: LINE });
         }
-        Ok(())
+        Ok(byte)
     }
 
     fn error(&self, source: io::Error) -> DataError {
         let file = self.file.clone();
-        if self.gzip { DataError::Gzip { file, source } } else { DataError::Io { file, source } }
+        if self.gzip { DataError::Gzip { file, byte: self.byte, source } } else { DataError::Io { file, source } }
     }
 }
 

@@ -39,12 +39,13 @@ fn read(file: &Path, features: &mut Vec<f32>, labels: &mut Vec<usize>) -> Result
     let mut source = Source::open(file)?;
     let mut text = Vec::new();
     for line in 1.. {
-        source.line(line, &mut text)?;
+        let byte = source.line(line, &mut text)?;
         if text.is_empty() {
             break;
         }
         if let Some(row) = row(&text) {
-            read_row(file, line, row, features, labels)?;
+            let indent = text.len() - text.trim_ascii_start().len();
+            read_row(file, line, byte + indent as u64, row, features, labels)?;
         }
     }
     Ok(())
@@ -53,7 +54,7 @@ fn read(file: &Path, features: &mut Vec<f32>, labels: &mut Vec<usize>) -> Result
 /// Whether the first row of a file's beginning is one of this format.
 pub(crate) fn begins(head: &[u8]) -> bool {
     let first = head.split(|&byte| byte == b'\n').find_map(row);
-    first.is_some_and(|text| read_row(Path::new(""), 0, text, &mut Vec::new(), &mut Vec::new()).is_ok())
+    first.is_some_and(|text| read_row(Path::new(""), 0, 0, text, &mut Vec::new(), &mut Vec::new()).is_ok())
 }
 
 /// The row in a line, if it holds one.
@@ -61,10 +62,18 @@ fn row(line: &[u8]) -> Option<&[u8]> {
     Some(line.trim_ascii()).filter(|line| !line.is_empty() && !line.starts_with(b"#"))
 }
 
-fn read_row(file: &Path, line: usize, text: &[u8], features: &mut Vec<f32>, labels: &mut Vec<usize>) -> Result<(), DataError> {
+/// `byte` is where the row begins.
+fn read_row(
+    file: &Path,
+    line: usize,
+    mut byte: u64,
+    text: &[u8],
+    features: &mut Vec<f32>,
+    labels: &mut Vec<usize>,
+) -> Result<(), DataError> {
     let cells: Vec<&[u8]> = text.split(|&byte| byte == b',').collect();
     if cells.len() != PIXELS + 1 {
-        return Err(DataError::Ragged { file: file.into(), line, expected: PIXELS + 1, found: cells.len() });
+        return Err(DataError::Ragged { file: file.into(), line, byte, expected: PIXELS + 1, found: cells.len() });
     }
     for (column, cell) in cells.into_iter().enumerate() {
         let (limit, expected) = if column < PIXELS { (16, "a whole number from 0 to 16") } else { (9, "a class from 0 to 9") };
@@ -72,8 +81,9 @@ fn read_row(file: &Path, line: usize, text: &[u8], features: &mut Vec<f32>, labe
         match text.parse::<u8>().ok().filter(|value| *value <= limit) {
             Some(value) if column < PIXELS => features.push(f32::from(value) / 16.0),
             Some(value) => labels.push(value.into()),
-            None => return Err(DataError::Cell { file: file.into(), line, column, found: text.into_owned(), expected }),
+            None => return Err(DataError::Cell { file: file.into(), line, column, byte, found: text.into_owned(), expected }),
         }
+        byte += cell.len() as u64 + 1;
     }
     Ok(())
 }
