@@ -163,25 +163,19 @@ fn tests_count(good: bool, seen: &str) -> Count {
 fn without_autodiff() -> Result<Count, Failure> {
     let mut count = Count::default();
     for package in optional_autodiff()? {
-        println!("{package} --no-default-features");
-        let built = cargo::status(&mut cargo::command(&["build", "--quiet", "--package", &package, "--no-default-features"]))?;
-        // What the rest does without the tensor crate is tested so, too.
-        let tested = cargo::status(&mut cargo::command(&["test", "--quiet", "--package", &package, "--no-default-features"]))?;
-        let tree = cargo::output(&mut cargo::command(&[
-            "tree",
-            "--package",
-            &package,
-            "--no-default-features",
-            "--edges",
-            "normal,build",
-            "--prefix",
-            "none",
-        ]))?;
+        // The facade alone is empty: it is tried with the crates that need no tensors.
+        let features = if package == "gradus" { "checkpoint,data,merging" } else { "" };
+        let choice = ["--package", &package, "--no-default-features", "--features", features];
+        println!("{}", choice.join(" "));
+        // Not only built: what is left without the tensor crate is tested.
+        let tested = cargo::status(&mut cargo::command(&[&["test", "--quiet"], &choice[..]].concat()))?;
+        let tree =
+            cargo::output(&mut cargo::command(&[&["tree"], &choice[..], &["--edges", "normal,build", "--prefix", "none"]].concat()))?;
         let absent = !tree.lines().any(|line| line.starts_with("gradus-autodiff "));
         if !absent {
             println!("{package} has gradus-autodiff in its tree without default features");
         }
-        let good = Count::one(built == 0 && tested == 0 && absent);
+        let good = Count::one(tested == 0 && absent);
         count.passed += good.passed;
         count.failed += good.failed;
     }
