@@ -189,7 +189,7 @@ impl<'a> Context<'a> {
     /// An observer to hand to long work in a stage, such as that for seed 3, which is the `part` of the stage; any number
     /// may be in use at once.
     pub fn observer<'s>(&'s self, stage: &str, part: &str) -> impl Observer + Send + use<'s, 'a> {
-        Forward { context: self, label: format!("{}, {part}", self.label(stage)) }
+        Forward { context: self, label: format!("{}, {part}", self.label(stage)), open: None }
     }
 
     /// A part of the run whose value is kept on disk: with `--resume`, a part that an earlier run of the same
@@ -259,19 +259,40 @@ impl<'a> Context<'a> {
     }
 }
 
-/// Puts the stage and its part before what long work says.
+/// Puts the stage and its part before what long work says. Work may not know its end: the last stage that it spoke of
+/// ends with it.
 struct Forward<'a, 'b> {
     context: &'b Context<'a>,
     label: String,
+    open: Option<(String, u64)>,
+}
+
+impl Forward<'_, '_> {
+    fn end(&mut self) {
+        if let Some((stage, done)) = self.open.take() {
+            lock(&self.context.observer).progress(done, Some(done), &stage);
+        }
+    }
 }
 
 impl Observer for Forward<'_, '_> {
     fn progress(&mut self, done: u64, total: Option<u64>, stage: &str) {
-        lock(&self.context.observer).progress(done, total, &format!("{}: {stage}", self.label));
+        let stage = format!("{}: {stage}", self.label);
+        if self.open.as_ref().is_some_and(|(open, _)| *open != stage) {
+            self.end();
+        }
+        lock(&self.context.observer).progress(done, total, &stage);
+        self.open = total.is_none_or(|total| done < total).then_some((stage, done));
     }
 
     fn message(&mut self, text: &str) {
         self.context.message(&format!("{}: {text}", self.label));
+    }
+}
+
+impl Drop for Forward<'_, '_> {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

@@ -148,7 +148,8 @@ struct SeedResult {
     floored: f64,
     /// The mean share of each model in the merge, by array.
     shares: BTreeMap<String, Vec<f64>>,
-    /// Decimal logarithms of the Fisher information of the first task's model, by array, zeros left out.
+    /// Decimal logarithms of the Fisher information of the first task's model, by array, zeros left out; of the first
+    /// seed alone, as they are many.
     logarithms: BTreeMap<String, Vec<f64>>,
     pairs: Vec<PairResult>,
     ensemble: Option<EnsembleResult>,
@@ -229,7 +230,7 @@ fn run_seed(context: &Context<'_>, tasks: &Tasks, seed: u64) -> Result<SeedResul
         gradient: relative_gradient(&models, &fishers, &merged)?,
         floored: report.floored_share(),
         shares: report.tensors.iter().map(|tensor| (tensor.name.clone(), tensor.shares.clone())).collect(),
-        logarithms: logarithms(&fishers[0])?,
+        logarithms: if seed == context.seed() { logarithms(&fishers[0])? } else { BTreeMap::new() },
         pairs: if full { merges.pairs(&fishers)? } else { Vec::new() },
         ensemble: if full { Some(merges.ensemble(&lengths)?) } else { None },
     })

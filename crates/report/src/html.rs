@@ -2,6 +2,7 @@
 //! figures' SVG, which was built the same way.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use serde_json::Value;
 
 use crate::{Cell, Claim, Figure, Machine, Results, System, SystemReport, Table, Verdict, format_number};
 
@@ -81,16 +82,14 @@ pub fn system_page(report: &SystemReport, earlier: Option<&System>, index: Optio
                 (figures(report, index.is_some()))
                 @if !report.tables.is_empty() {
                     h2 { "Tables" }
-                    @for shown in &report.tables { div.card { (table(shown)) } }
+                    @for shown in &report.tables { div.card { (table(shown, true)) } }
                 }
                 @if !report.notes.is_empty() {
                     h2 { "Notes" }
                     ul.notes { @for note in &report.notes { li { (note) } } }
                 }
                 (run(report))
-                @if report.numbers.as_object().is_none_or(|numbers| !numbers.is_empty()) {
-                    details { summary { "All other numbers" } pre { (format!("{:#}", report.numbers)) } }
-                }
+                (other_numbers(&report.numbers))
                 @if index.is_some() { p { "The same as data: " a href=(format!("{}.json", system.slug)) { (system.slug) ".json" } "." } }
             }
         },
@@ -237,20 +236,21 @@ fn figure_card(figure: &Figure, link: Option<String>) -> Markup {
                 div.small.quiet { (figure.alt) }
             }
             (PreEscaped(&figure.svg))
-            details { summary { "Numbers" } (table(&Table { title: String::new(), ..figure.table.clone() })) }
+            details { summary { "Numbers" } (table(&figure.table, false)) }
             @if let Some(link) = link { a.small href=(link) { "SVG file" } }
         }
     }
 }
 
-fn table(table: &Table) -> Markup {
+/// A table, which a screen reader announces by its title; readers who see it may have that before them already.
+fn table(table: &Table, caption: bool) -> Markup {
     let number = |column: usize| table.rows.iter().all(|row| !matches!(row.get(column), Some(Cell::Text(_))));
     let class = |column: usize| if number(column) { "number" } else { "" };
     html! {
         // Reachable by keyboard, because it may scroll.
-        div.scroll tabindex="0" role="region" aria-label=(if table.title.is_empty() { "Numbers" } else { &table.title }) {
+        div.scroll tabindex="0" role="region" aria-label=(table.title) {
             table {
-                @if !table.title.is_empty() { caption { (table.title) } }
+                @if caption { caption { (table.title) } }
                 thead { tr { @for (i, heading) in table.columns.iter().enumerate() { th scope="col" class=(class(i)) { (heading) } } } }
                 tbody { @for row in &table.rows { tr { @for (i, cell) in row.iter().enumerate() { td class=(class(i)) { (cell) } } } } }
             }
@@ -270,6 +270,43 @@ fn run(report: &SystemReport) -> Markup {
         }
         h2 { "Machine" }
         @if let Some(own) = &system.machine { (machine(own)) }
+    }
+}
+
+/// More values than a reader takes in at once stay in the JSON report.
+const MOST_VALUES: usize = 8;
+
+fn other_numbers(numbers: &Value) -> Markup {
+    let mut shown = Table::new("Other numbers", ["name", "value"]);
+    add_numbers(&mut shown, "", numbers);
+    html! {
+        @if !shown.rows.is_empty() {
+            details { summary { (shown.title) } (table(&shown, false)) }
+        }
+    }
+}
+
+/// One row for each number, text or short list, and of anything longer how long it is.
+fn add_numbers(shown: &mut Table, name: &str, value: &Value) {
+    let cell = match value {
+        Value::Object(entries) => {
+            let below = |key: &str| if name.is_empty() { key.into() } else { format!("{name}.{key}") };
+            return entries.iter().for_each(|(key, value)| add_numbers(shown, &below(key), value));
+        }
+        Value::Array(values) if values.len() > MOST_VALUES || values.iter().any(|value| value.is_array() || value.is_object()) => {
+            format!("in the JSON report ({})", values.len()).into()
+        }
+        Value::Array(values) => values.iter().map(|value| simple(value).to_string()).collect::<Vec<_>>().join(", ").into(),
+        value => simple(value),
+    };
+    shown.rows.push(vec![name.into(), cell]);
+}
+
+fn simple(value: &Value) -> Cell {
+    match value {
+        Value::Null => Cell::Missing,
+        Value::String(text) => text.as_str().into(),
+        value => value.as_f64().map_or_else(|| value.to_string().into(), Cell::Number),
     }
 }
 

@@ -89,6 +89,38 @@ fn verdicts_are_words_and_the_command_is_quoted() {
 }
 
 #[test]
+fn long_lists_of_numbers_stay_out_of_the_page() {
+    let mut report = report("fake");
+    let many: Vec<f64> = (0..100_000).map(f64::from).collect();
+    report.numbers =
+        serde_json::json!({ "reference": { "eta": 0.25, "losses": [0.5, null] }, "raw": many, "runs": [{ "loss": 1 }], "converged": true });
+    let page = system_page(&report, None, None);
+    for row in [
+        "reference.eta</td><td class=\"\">0.25<",
+        "reference.losses</td><td class=\"\">0.5, –<",
+        "raw</td><td class=\"\">in the JSON report (100000)<",
+        "runs</td><td class=\"\">in the JSON report (1)<",
+        "converged</td><td class=\"\">true<",
+    ] {
+        assert!(page.contains(row), "{row}\n{page}");
+    }
+    assert!(page.len() < 50_000, "{}", page.len());
+    let folder = tempfile::tempdir().unwrap();
+    save(folder.path(), &report, &machine("A"), None).unwrap();
+    let own: SystemReport = serde_json::from_slice(&fs::read(folder.path().join("fake.json")).unwrap()).unwrap();
+    assert_eq!(own.numbers, report.numbers);
+}
+
+#[test]
+fn a_region_that_scrolls_has_the_title_of_its_figure() {
+    let mut report = report("fake");
+    report.figures[0].table.title = "Loss by step".into();
+    let page = system_page(&report, None, None);
+    assert!(page.contains("role=\"region\" aria-label=\"Loss by step\"") && !page.contains("<caption>Loss by step"), "{page}");
+    assert!(!page.contains("aria-label=\"Numbers\""));
+}
+
+#[test]
 fn an_earlier_run_is_shown_beside_each_claim() {
     let report = report("fake");
     let mut earlier = report.system.clone();

@@ -169,6 +169,9 @@ fn progress_tells_which_stage_of_how_many_runs() {
             let mut observer = context.observer("test", "seed 3");
             observer.progress(1, None, "sampling");
             observer.message("again");
+            observer.progress(2, Some(2), "judging");
+            observer.progress(1, Some(2), "stopped early");
+            drop(observer);
             context.progress(1, 2, "other");
             Ok(Outcome::default())
         },
@@ -178,7 +181,16 @@ fn progress_tells_which_stage_of_how_many_runs() {
     reproduce(&planned, &Settings::default(), &Cancel::new(), &mut seen).unwrap();
     assert_eq!(
         seen.0,
-        ["test (2 of 2) 0/Some(2)", "test (2 of 2), seed 3: sampling 1/None", "test (2 of 2), seed 3: again", "other 1/Some(2)"]
+        [
+            "test (2 of 2) 0/Some(2)",
+            "test (2 of 2), seed 3: sampling 1/None",
+            "test (2 of 2), seed 3: again",
+            "test (2 of 2), seed 3: sampling 1/Some(1)",
+            "test (2 of 2), seed 3: judging 2/Some(2)",
+            "test (2 of 2), seed 3: stopped early 1/Some(2)",
+            "test (2 of 2), seed 3: stopped early 1/Some(1)",
+            "other 1/Some(2)"
+        ]
     );
 }
 

@@ -14,15 +14,16 @@ pub(super) const COLOURS: usize = 6;
 
 /// Light and dark value of the colours: surface, ink, quiet ink, grid, heat, cold, then the series.
 ///
-/// Derived from the palette of M. Okabe and K. Ito for colour-blind readers, darkened or lightened until each series
-/// has a contrast of 3:1 with the surface of its theme; a test checks that.
+/// Derived from the palette of M. Okabe and K. Ito for colour-blind readers, darkened or lightened until each series and
+/// each full shade has a contrast of 3:1 with the surface of its theme; a test checks that. Fainter shades are outlined
+/// in quiet ink.
 pub(super) const PALETTE: [(&str, &str, &str); 6 + COLOURS] = [
     ("surface", "#ffffff", "#171a20"),
     ("ink", "#1b1e24", "#e9ebef"),
     ("quiet", "#565c67", "#a9b0bc"),
     ("grid", "#dfe2e7", "#343a45"),
-    ("heat", "#5cb3e8", "#2a679f"),
-    ("cold", "#f0a56c", "#944a17"),
+    ("heat", "#4298d0", "#2d6ca6"),
+    ("cold", "#d47b3a", "#a0541c"),
     ("1", "#0067a5", "#56b4e9"),
     ("2", "#c4500a", "#ff9a5c"),
     ("3", "#007a5a", "#3ccb9e"),
@@ -77,7 +78,8 @@ fn style() -> String {
          .gradus-figure .whisker{{stroke:var(--ink);stroke-width:1.5;fill:none}}\
          .gradus-figure .series .whisker{{stroke:var(--c)}}\
          .gradus-figure .dot{{fill:var(--surface);stroke:var(--ink);stroke-width:1.25}}\
-         .gradus-figure .heat{{fill:var(--heat)}}.gradus-figure .cold{{fill:var(--cold)}}",
+         .gradus-figure .heat{{fill:var(--heat)}}.gradus-figure .cold{{fill:var(--cold)}}\
+         .gradus-figure .heat,.gradus-figure .cold{{stroke:var(--quiet);stroke-width:.5}}",
         values(false),
         values(true)
     )

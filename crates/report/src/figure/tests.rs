@@ -18,7 +18,7 @@ fn contrast(one: &str, other: &str) -> f64 {
 #[test]
 fn colours_stand_out_in_both_themes() {
     let [surface, ink, quiet, _, heat, cold, series @ ..] = PALETTE;
-    for (name, light, dark) in series {
+    for (name, light, dark) in [heat, cold].into_iter().chain(series) {
         assert!(contrast(light, surface.1) >= 3.0, "{name} {}", contrast(light, surface.1));
         assert!(contrast(dark, surface.2) >= 3.0, "{name} {}", contrast(dark, surface.2));
     }
@@ -118,6 +118,7 @@ fn a_heat_map_leaves_missing_cells_empty() {
     let figure = map.figure("m");
     assert_eq!(figure.table.rows[0][2], Cell::Missing);
     assert_eq!(figure.svg.matches("class=\"cold\" fill-opacity=\"0.500\" ").count(), 2, "its cell and the scale");
+    assert!(figure.svg.contains(".heat,.gradus-figure .cold{stroke:var(--quiet)"), "faint shades are outlined");
     well_formed(&figure.svg);
 }
 
