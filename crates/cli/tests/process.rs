@@ -1,5 +1,8 @@
 //! The `gradus` program from outside: exit statuses, streams and signals.
 
+// Helpers of tests count as tests only inside a test module.
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
