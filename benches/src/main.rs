@@ -108,13 +108,17 @@ fn bench(arguments: &Arguments) -> Result<bool, Failure> {
     machine.finish(&peers, idle.shares(), others);
     let rows: Vec<Row> = turns.iter().flat_map(|t| t.rows(&peers)).collect();
     if peers.is_empty() {
-        print!("{}", report::own_table(&turns));
+        let table = report::own_table(&turns);
+        print!("{table}");
+        report::write(&folder.join("ours.md"), &table)?;
         return Ok(true);
     }
+    // A part of the workloads does not take the place of all.
+    let name = if arguments.workloads.len() == workloads::ALL.len() { "engine" } else { "engine-part" };
     let table = report::table(&rows);
     print!("{table}");
-    report::write(&folder.join("engine.json"), &serde_json::to_string_pretty(&rows)?)?;
-    report::write(&folder.join("engine.md"), &table)?;
+    report::write(&folder.join(format!("{name}.json")), &serde_json::to_string_pretty(&rows)?)?;
+    report::write(&folder.join(format!("{name}.md")), &table)?;
     report::write(&folder.join("machine.json"), &serde_json::to_string_pretty(&machine)?)?;
     Ok(rows.iter().all(|row| row.ratio.is_some()))
 }
