@@ -323,7 +323,7 @@ fn largest_difference(tasks: &Batch<f64>) -> Result<f64, ExperimentError> {
     // A step size that converges for most draws; the identity holds for any.
     let (eta, steps) = (0.5, 10);
     let layer = LinearSelfAttention::gd_construction(tasks.dimension(), tasks.outputs(), tasks.examples(), eta, None)?;
-    let layers = Stack::recurrent(layer, steps).predict(tasks)?;
+    let layers = Stack::recurrent(layer, tasks.outputs(), steps).predict(tasks)?;
     let mut worst = 0.0f64;
     for (predicted, steps) in layers.iter().zip(1..) {
         let expected = Reference::GradientDescent { eta, steps }.predict(tasks)?;
@@ -346,11 +346,12 @@ fn one_layer(
         return Err(ExperimentError::method("the reference is not gradient descent"));
     };
     let tasks = sizes.tasks;
-    let built = Stack::new(vec![LinearSelfAttention::gd_construction(tasks.dimension, tasks.outputs, tasks.context, eta, None)?]);
-    let averaged = interpolate(&trained.stack, &built, tasks.dimension, 0.5)?;
+    let built =
+        Stack::new(vec![LinearSelfAttention::gd_construction(tasks.dimension, tasks.outputs, tasks.context, eta, None)?], tasks.outputs);
+    let averaged = interpolate(&trained.stack, &built, 0.5)?;
     let snapshots = trained.snapshots.iter().map(|(step, stack)| Ok((*step, align(stack, descent, &test)?)));
-    let [own_key, own_value] = products(&interpolate(&trained.stack, &built, tasks.dimension, 0.0)?);
-    let [built_key, built_value] = products(&interpolate(&trained.stack, &built, tasks.dimension, 1.0)?);
+    let [own_key, own_value] = products(&interpolate(&trained.stack, &built, 0.0)?);
+    let [built_key, built_value] = products(&interpolate(&trained.stack, &built, 1.0)?);
     let thin = (options.steps / 250).max(1);
     Ok(OneLayer {
         seed,
@@ -428,7 +429,7 @@ struct Copying {
 
 fn copying(context: &Context<'_>, sizes: &Sizes, seed: u64, observer: &mut dyn Observer) -> Result<Copying, ExperimentError> {
     let positions = 20;
-    let layout = TokenLayout::Classic { positions };
+    let layout = TokenLayout::Classic { positions, shared: false };
     let config = StackConfig { layers: 2, layout, init_scale: 0.5, ..StackConfig::default() };
     let options = TrainOptions { seed, restarts: None, snapshot_every: None, clip_norm: 10.0, ..sizes.train };
     let trained: Trained<f32> = train(&config, &sizes.tasks.into(), &options, observer, context.cancel())?;

@@ -47,8 +47,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let plus_plus = Reference::GradientDescentPlusPlus { etas: vec![plus.eta; config.repeats], gammas: vec![plus.gamma; config.repeats] };
     println!("{plus:?} ({:.1} s), loss on the test tasks {:.4}", start.elapsed().as_secs_f64(), plus_plus.loss(&test)?);
     if config.repeats == 1 {
-        let construction = Stack::new(vec![LinearSelfAttention::gd_construction(dimension, 1, context, eta, None)?]);
-        let average = interpolate(&trained.stack, &construction, dimension, 0.5)?;
+        let construction = Stack::new(vec![LinearSelfAttention::gd_construction(dimension, 1, context, eta, None)?], 1);
+        let average = interpolate(&trained.stack, &construction, 0.5)?;
         println!("interpolated: loss ratio {:.4}", average.loss(&test)? / alignment.loss_reference);
     }
     Ok(())

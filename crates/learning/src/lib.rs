@@ -9,7 +9,7 @@
 //! // Two steps of gradient descent written as the weights of one attention layer that is applied twice.
 //! let tasks = RegressionTasks { dimension: 3, context: 5, input_range: 2.0, ..RegressionTasks::default() };
 //! let batch = tasks.sample::<f64>(100, &mut gradus_base::stream(1, "example", 0))?;
-//! let stack = Stack::recurrent(LinearSelfAttention::gd_construction(3, 1, 5, 0.7, None)?, 2);
+//! let stack = Stack::recurrent(LinearSelfAttention::gd_construction(3, 1, 5, 0.7, None)?, 1, 2);
 //! let attention = stack.predict(&batch)?;
 //! let descent = Reference::GradientDescent { eta: 0.7, steps: 2 }.predict(&batch)?;
 //! let difference = (attention.last().unwrap() - &descent).abs().max_axis(0).item();

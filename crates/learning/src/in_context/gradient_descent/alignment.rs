@@ -1,10 +1,12 @@
 //! Whether a trained model is gradient descent.
 
+use std::ops::Range;
+
 use gradus_autodiff::{Scalar, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::error::{InContextError, Result, option, same};
-use super::{AttentionKind, AttentionOptions, Batch, Head, LinearSelfAttention, Reference, RegressionTasks, Stack};
+use super::{AttentionKind, Batch, Head, LinearSelfAttention, Reference, RegressionTasks, Stack};
 
 /// How a model and a reference differ on the same tasks (section 3.1 of the paper).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -22,6 +24,16 @@ pub struct Alignment {
 }
 
 /// Compares a stack with a reference algorithm on the same tasks; 10,000 give three digits.
+///
+/// ```
+/// use gradus_learning::in_context::gradient_descent::*;
+/// let tasks = RegressionTasks { dimension: 3, context: 5, ..RegressionTasks::default() };
+/// let test = tasks.sample::<f64>(100, &mut gradus_base::stream(1, "test tasks", 0))?;
+/// let constructed = Stack::new(vec![LinearSelfAttention::gd_construction(3, 1, 5, 2.0, None)?], 1);
+/// let alignment = align(&constructed, &Reference::GradientDescent { eta: 2.0, steps: 1 }, &test)?;
+/// assert!(alignment.preds_diff < 1e-12 && (alignment.model_cos - 1.0).abs() < 1e-6);
+/// # Ok::<(), InContextError>(())
+/// ```
 ///
 /// # Errors
 /// As [`Stack::predict`] and [`Reference::predict`].
@@ -44,62 +56,95 @@ pub fn align<T: Scalar>(stack: &Stack<T>, reference: &Reference, batch: &Batch<T
     })
 }
 
-/// The stack whose products `KᵀQ` and `P V` lie the share `t` of the way from those of `a` to those of `b`; 0.5 averages.
+/// The stack whose products `KᵀQ` and `P V` lie the share `t` of the way from those of `a` to those of `b`; 0.5 averages, 0
+/// gives a stack that predicts as `a`.
 ///
-/// The weights themselves mean nothing: `Q → cQ, K → K/c` changes no output. So `KᵀQ` is divided by the mean of its first
-/// `dimension` diagonal entries, and `P V` multiplied by it. Several heads count as one: their `P V` add up, and their
-/// `KᵀQ` are averaged with the norms of their `P V` as weights.
+/// The weights themselves mean nothing: `Q → cQ, K → K/c` changes no output. So `KᵀQ` is divided by the mean of its diagonal
+/// entries that belong to inputs, and `P V` multiplied by it. Several heads are one where their `KᵀQ` are proportional; then
+/// their `P V` add up.
+///
+/// ```
+/// use gradus_learning::in_context::gradient_descent::*;
+/// let step = |eta| Ok::<_, InContextError>(Stack::new(vec![LinearSelfAttention::<f64>::gd_construction(3, 1, 5, eta, None)?], 1));
+/// let halfway = interpolate(&step(1.0)?, &step(2.0)?, 0.5)?;
+/// let test = RegressionTasks { dimension: 3, context: 5, ..RegressionTasks::default() }
+///     .sample(100, &mut gradus_base::stream(1, "test tasks", 0))?;
+/// assert!((halfway.loss(&test)? - step(1.5)?.loss(&test)?).abs() < 1e-12);
+/// # Ok::<(), InContextError>(())
+/// ```
 ///
 /// # Errors
-/// [`InContextError::DimensionMismatch`] for stacks of different depth or width; [`InContextError::InvalidOption`] for attention
-/// that is not linear or a `t` that is not finite; [`InContextError::Singular`] when the diagonal entries average to 0.
-pub fn interpolate<T: Scalar>(a: &Stack<T>, b: &Stack<T>, dimension: usize, t: f64) -> Result<Stack<T>> {
+/// As [`Stack::validate`]; [`InContextError::DimensionMismatch`] for stacks of different sizes; [`InContextError::Incompatible`]
+/// for stacks of different layouts or options, and for a layer with heads whose `KᵀQ` are not proportional;
+/// [`InContextError::InvalidOption`] for attention that is not linear or a `t` that is not finite; [`InContextError::Singular`]
+/// when the diagonal entries of a head average to 0.
+pub fn interpolate<T: Scalar>(a: &Stack<T>, b: &Stack<T>, t: f64) -> Result<Stack<T>> {
     a.validate()?;
     b.validate()?;
     option("t", t, t.is_finite(), "finite")?;
     same("the number of layers", b.layers.len(), a.layers.len())?;
     same("the number of repeats", b.repeats, a.repeats)?;
-    let layers = a.layers.iter().zip(&b.layers).map(|(a, b)| interpolate_layers(a, b, dimension, t)).collect::<Result<_>>()?;
+    same("the number of outputs", b.outputs, a.outputs)?;
+    equal("the layouts of the tokens", a.layout == b.layout)?;
+    let (first, dimension) = (a.layout.positions(), a.dimension().unwrap_or(0));
+    let inputs = first..first + dimension;
+    let layers = a.layers.iter().zip(&b.layers).map(|(a, b)| interpolate_layers(a, b, &inputs, t)).collect::<Result<_>>()?;
     Ok(Stack { layers, ..a.clone() })
 }
 
 fn interpolate_layers<T: Scalar>(
     a: &LinearSelfAttention<T>,
     b: &LinearSelfAttention<T>,
-    dimension: usize,
+    inputs: &Range<usize>,
     t: f64,
 ) -> Result<LinearSelfAttention<T>> {
     same("the width of a layer", b.width(), a.width())?;
-    option("dimension", dimension as f64, (1..=a.width()).contains(&dimension), "between 1 and the width of the tokens")?;
+    equal("the options of the layers", a.options == b.options)?;
+    let linear = a.options.kind == AttentionKind::Linear && !a.options.sum_norm;
+    option("kind", a.options.kind as usize as f64, linear, "linear (0) without sum_norm for an interpolation")?;
     let blend = |x: &Tensor<T>, y: &Tensor<T>| x * T::from_f64(1.0 - t) + y * T::from_f64(t);
-    let ([query_a, value_a], [query_b, value_b]) = (normalised(a, dimension)?, normalised(b, dimension)?);
+    let ([query_a, value_a], [query_b, value_b]) = (normalised(a, inputs)?, normalised(b, inputs)?);
     let identity = Tensor::eye(a.width());
     let head = Head { key: identity.clone(), query: blend(&query_a, &query_b), value: blend(&value_a, &value_b), projection: identity };
-    LinearSelfAttention::new(vec![head], AttentionOptions { ..a.options })
+    LinearSelfAttention::new(vec![head], a.options)
 }
 
-/// `KᵀQ` and `P V` of a layer in the gauge in which the first `dimension` diagonal entries of `KᵀQ` average to 1.
-fn normalised<T: Scalar>(layer: &LinearSelfAttention<T>, dimension: usize) -> Result<[Tensor<T>; 2]> {
-    let linear = layer.options.kind == AttentionKind::Linear && !layer.options.sum_norm;
-    option("kind", layer.options.kind as usize as f64, linear, "linear (0) without sum_norm for an interpolation")?;
-    let zeros = || Tensor::zeros(&[layer.width(), layer.width()]);
-    let (mut key_query, mut value, mut total) = (zeros(), zeros(), 0.0);
+/// `KᵀQ` and `P V` of a layer in the gauge in which the diagonal entries of `KᵀQ` at `inputs` average to 1.
+fn normalised<T: Scalar>(layer: &LinearSelfAttention<T>, inputs: &Range<usize>) -> Result<[Tensor<T>; 2]> {
+    let mut sum: Option<[Tensor<T>; 2]> = None;
     for head in &layer.heads {
-        let product = head.key_query();
-        let diagonal = product.as_slice().iter().step_by(layer.width() + 1).take(dimension);
-        let mean = diagonal.map(|x| x.to_f64()).sum::<f64>() / dimension as f64;
-        let own = head.projection_value() * T::from_f64(mean);
-        let weight = own.cast::<f64>().square().sum().sqrt().item();
-        if weight > 0.0 {
-            key_query = key_query + product * T::from_f64(weight / mean);
-            value = value + own;
-            total += weight;
+        let (key_query, value) = (head.key_query(), head.projection_value());
+        if norm(&key_query) * norm(&value) == 0.0 {
+            continue; // a head that does nothing
         }
+        let diagonal = inputs.clone().map(|i| key_query.as_slice()[i * (layer.width() + 1)].to_f64());
+        let mean = diagonal.sum::<f64>() / inputs.len() as f64;
+        if mean.abs() <= 1e-6 * norm(&key_query) {
+            return Err(singular_gauge());
+        }
+        let (key_query, value) = (key_query * T::from_f64(1.0 / mean), value * T::from_f64(mean));
+        sum = Some(match sum {
+            None => [key_query, value],
+            Some([first, others]) => {
+                equal("the directions of KᵀQ of the heads", norm(&(&first - &key_query)) <= 1e-4 * norm(&first))?;
+                [first, others + value]
+            }
+        });
     }
-    if total == 0.0 {
-        return Err(InContextError::Singular { what: "the gauge of the products of keys and queries" });
-    }
-    Ok([key_query * T::from_f64(1.0 / total), value])
+    sum.ok_or_else(singular_gauge)
+}
+
+fn singular_gauge() -> InContextError {
+    InContextError::Singular { what: "the gauge of the products of keys and queries" }
+}
+
+/// The Frobenius norm.
+fn norm<T: Scalar>(x: &Tensor<T>) -> f64 {
+    x.cast::<f64>().square().sum().sqrt().item()
+}
+
+fn equal(what: &'static str, equal: bool) -> Result<()> {
+    if equal { Ok(()) } else { Err(InContextError::Incompatible { what }) }
 }
 
 /// What is scaled along a curve out of distribution.
@@ -126,8 +171,18 @@ pub struct OodPoint {
 /// The losses of a stack and a reference on tasks whose range or weights are scaled; the law of `tasks` may differ from that of
 /// training. Every point sees the same draws.
 ///
+/// ```
+/// use gradus_learning::in_context::gradient_descent::*;
+/// let tasks = RegressionTasks { dimension: 3, context: 5, ..RegressionTasks::default() };
+/// let constructed = Stack::<f64>::new(vec![LinearSelfAttention::gd_construction(3, 1, 5, 2.0, None)?], 1);
+/// let descent = Reference::GradientDescent { eta: 2.0, steps: 1 };
+/// let curve = ood_curve(&constructed, &descent, &tasks, OodAxis::WeightScale, &[1.0, 2.0], 100, 1)?;
+/// assert!((curve[1].loss_model / curve[0].loss_model - 4.0).abs() < 1e-9);
+/// # Ok::<(), InContextError>(())
+/// ```
+///
 /// # Errors
-/// As [`RegressionTasks::validate`] for each scale, [`Stack::predict`] and [`Reference::predict`].
+/// As [`RegressionTasks::sample`] for each scale, [`Stack::predict`] and [`Reference::predict`].
 pub fn ood_curve<T: Scalar>(
     stack: &Stack<T>,
     reference: &Reference,

@@ -8,7 +8,7 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::Tokens;
-use super::error::{InContextError, Result, finite, option, same};
+use super::error::{InContextError, Result, finite, option, positive, same};
 
 /// How the products of keys and queries weight the values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -31,6 +31,8 @@ pub struct AttentionOptions {
     pub kind: AttentionKind,
     /// Whether the query token is among keys and values too.
     pub include_query: bool,
+    /// Whether a token attends only to itself and to the tokens before it, so that nothing depends on later examples.
+    pub causal: bool,
     /// Whether only the target slots change.
     pub y_update: bool,
     /// Factor of each update, positive.
@@ -43,11 +45,25 @@ pub struct AttentionOptions {
 
 impl Default for AttentionOptions {
     fn default() -> Self {
-        Self { kind: AttentionKind::Linear, include_query: false, y_update: false, dampening: 1.0, clip: None, sum_norm: false }
+        Self {
+            kind: AttentionKind::Linear,
+            include_query: false,
+            causal: false,
+            y_update: false,
+            dampening: 1.0,
+            clip: None,
+            sum_norm: false,
+        }
     }
 }
 
 impl AttentionOptions {
+    /// The linear layer for stacks of so many layer applications: from three on, tokens are clipped at 10, without which a
+    /// prediction, a polynomial of degree 3^depth in the inputs, grows beyond all bounds in training.
+    pub fn for_depth(depth: usize) -> Self {
+        Self { clip: (depth > 2).then_some(10.0), ..Self::default() }
+    }
+
     /// Checks every field against its range.
     ///
     /// # Errors
@@ -97,7 +113,7 @@ impl<T: Scalar> LinearSelfAttention<T> {
         projection: &Tensor<T>,
         options: AttentionOptions,
     ) -> Result<Self> {
-        option("heads", heads as f64, heads > 0, "at least 1")?;
+        positive("heads", heads)?;
         let cut = |what: &str, x: &Tensor<T>, axis: usize| -> Result<Vec<Tensor<T>>> {
             let fits = x.rank() == 2 && x.shape()[axis].is_multiple_of(heads);
             if !fits {
@@ -122,9 +138,9 @@ impl<T: Scalar> LinearSelfAttention<T> {
     /// # Errors
     /// [`InContextError::InvalidOption`] for a size of 0 or a scale that is not positive.
     pub fn random(width: usize, heads: usize, key_size: usize, scale: f64, options: AttentionOptions, rng: &mut impl Rng) -> Result<Self> {
-        option("width", width as f64, width > 0, "at least 1")?;
-        option("heads", heads as f64, heads > 0, "at least 1")?;
-        option("key_size", key_size as f64, key_size > 0, "at least 1")?;
+        positive("width", width)?;
+        positive("heads", heads)?;
+        positive("key_size", key_size)?;
         option("scale", scale, scale > 0.0 && scale.is_finite(), "finite and positive")?;
         let mut draw = |rows: usize, columns: usize, inputs: usize| variance_scaling(&[rows, columns], scale, inputs, rng);
         let heads = (0..heads)
@@ -143,13 +159,15 @@ impl<T: Scalar> LinearSelfAttention<T> {
         self.heads.first().map_or(0, |head| head.key.shape().last().copied().unwrap_or(0))
     }
 
-    /// Checks the shapes of all matrices, that they are finite, and the options.
+    /// Checks the shapes of all matrices, that they and the mixing parameter are finite, that this is there for
+    /// [`AttentionKind::Mix`] and for no other kind, and the options.
     ///
     /// # Errors
-    /// [`InContextError::InvalidShape`], [`InContextError::InvalidOption`] or [`InContextError::NonFinite`].
+    /// [`InContextError::InvalidShape`], [`InContextError::InvalidOption`], [`InContextError::DimensionMismatch`] for a mixing
+    /// parameter too many or too few, or [`InContextError::NonFinite`].
     pub fn validate(&self) -> Result<()> {
         self.options.validate()?;
-        option("heads", self.heads.len() as f64, !self.heads.is_empty(), "at least 1")?;
+        positive("heads", self.heads.len())?;
         let width = self.width();
         for (h, head) in self.heads.iter().enumerate() {
             let key_size = head.key.shape().first().copied().unwrap_or(0);
@@ -169,28 +187,41 @@ impl<T: Scalar> LinearSelfAttention<T> {
             }
         }
         let expected = usize::from(self.options.kind == AttentionKind::Mix);
-        same("the number of mixing parameters", self.mix.iter().map(Tensor::count).sum(), expected)
+        same("the number of mixing parameters", self.mix.iter().map(Tensor::count).sum(), expected)?;
+        finite("the mixing parameter", self.mix.iter().all(Tensor::is_finite))
     }
 
     /// All tokens after the layer.
     ///
     /// # Errors
-    /// [`InContextError::DimensionMismatch`] for tokens of another width, and as [`validate`](Self::validate).
+    /// [`InContextError::DimensionMismatch`] for tokens of another width, [`InContextError::NonFinite`] also for tokens that
+    /// become too large for the precision, and as [`validate`](Self::validate).
     pub fn forward(&self, tokens: &Tokens<T>) -> Result<Tokens<T>> {
         self.validate()?;
         same("the width of the tokens", tokens.width(), self.width())?;
-        Ok(Tokens { sequence: self.apply(&tokens.sequence, tokens.outputs), outputs: tokens.outputs })
+        tokens.moved(self.apply(tokens.sequence(), tokens.outputs())).checked()
     }
 
     /// All tokens `[batch, tokens, width]` after the layer.
     pub(super) fn apply(&self, sequence: &Tensor<T>, outputs: usize) -> Tensor<T> {
-        self.moved(sequence, &self.update(&self.context(sequence), sequence), outputs)
+        let context = self.context(sequence);
+        let mask = self.options.causal.then(|| mask(sequence.shape()[1], context.shape()[1], |token| token + 1));
+        self.moved(sequence, &self.update(&context, sequence, mask.as_ref()), outputs)
     }
 
-    /// The query alone, `[batch, 1, width]`, after the layer: what a prediction needs of the last layer.
+    /// The query alone, `[batch, 1, width]`, after the layer: what a prediction needs of the last layer. It comes last, so
+    /// it attends to the whole context also with the causal option.
     pub(super) fn apply_to_query(&self, sequence: &Tensor<T>, outputs: usize) -> Tensor<T> {
         let query = sequence.narrow(1, sequence.shape()[1] - 1, 1);
-        self.moved(&query, &self.update(&self.context(sequence), &query), outputs)
+        self.moved(&query, &self.update(&self.context(sequence), &query, None), outputs)
+    }
+
+    /// For a causal layer: the context `[batch, examples, width]` and the queries `[batch, examples + 1, width]` after the
+    /// layer, where query n attends to the first n examples.
+    pub(super) fn apply_to_prefixes(&self, context: &Tensor<T>, queries: &Tensor<T>, outputs: usize) -> [Tensor<T>; 2] {
+        let examples = context.shape()[1];
+        let (own, before) = (mask(examples, examples, |token| token + 1), mask(examples + 1, examples, |query| query));
+        [(context, own), (queries, before)].map(|(tokens, mask)| self.moved(tokens, &self.update(context, tokens, Some(&mask)), outputs))
     }
 
     /// The tokens that serve as keys and values.
@@ -215,15 +246,15 @@ impl<T: Scalar> LinearSelfAttention<T> {
         }
     }
 
-    /// `Σ_h P_h Σ_i V_h e_i a(K_h e_i · Q_h e_j)` for each of `tokens`.
+    /// `Σ_h P_h Σ_i V_h e_i a(K_h e_i · Q_h e_j)` for each of `tokens`, over the tokens i that the mask leaves to j.
     ///
     /// Since `Σ_i a_ij P V e_i = P V Σ_i a_ij e_i`, the matrices are applied once to each token and never to each pair.
-    fn update(&self, context: &Tensor<T>, tokens: &Tensor<T>) -> Tensor<T> {
-        if self.options.kind == AttentionKind::Linear && !self.options.sum_norm {
+    fn update(&self, context: &Tensor<T>, tokens: &Tensor<T>, mask: Option<&Tensor<T>>) -> Tensor<T> {
+        if self.options.kind == AttentionKind::Linear && !self.options.sum_norm && mask.is_none() {
             return linear_attention(&self.heads, context, tokens);
         }
         let update = |head: &Head<T>| {
-            let sums = self.weighted_sums(head, context, &self.directions(head, tokens));
+            let sums = self.weighted_sums(head, context, &self.directions(head, tokens), mask);
             sums.matmul(&head.projection_value().t())
         };
         self.heads.iter().map(update).reduce(|a, b| a + b).unwrap_or_else(|| tokens.zeros_like())
@@ -236,10 +267,10 @@ impl<T: Scalar> LinearSelfAttention<T> {
     }
 
     /// `Σ_i a_ij e_i` for each direction j.
-    fn weighted_sums(&self, head: &Head<T>, context: &Tensor<T>, directions: &Tensor<T>) -> Tensor<T> {
+    fn weighted_sums(&self, head: &Head<T>, context: &Tensor<T>, directions: &Tensor<T>, mask: Option<&Tensor<T>>) -> Tensor<T> {
         let keys = if self.options.sum_norm { context / &sums_of_entries(context, &head.key) } else { context.clone() };
         let (batch, queries) = (directions.shape()[0], directions.shape()[1]);
-        if self.options.kind == AttentionKind::Linear && queries > 1 {
+        if self.options.kind == AttentionKind::Linear && queries > 1 && mask.is_none() {
             return directions.matmul(&keys.t().matmul(context));
         }
         let products = if queries == 1 {
@@ -248,18 +279,36 @@ impl<T: Scalar> LinearSelfAttention<T> {
         } else {
             directions.matmul(&keys.t())
         };
-        let softmax = |products: &Tensor<T>| (products * T::from_f64(1.0 / (head.key.shape()[0] as f64).sqrt())).softmax();
-        let weights = match (self.options.kind, &self.mix) {
-            (AttentionKind::Linear, _) => products,
-            (AttentionKind::Softmax, _) => softmax(&products),
+        let weights = self.weights(&products, 1.0 / (head.key.shape()[0] as f64).sqrt(), mask);
+        match mask {
+            Some(mask) => (weights * mask).matmul(context),
+            None => weights.matmul(context),
+        }
+    }
+
+    /// a_ij from the products of keys and queries; `scale` is the softmax's.
+    fn weights(&self, products: &Tensor<T>, scale: f64, mask: Option<&Tensor<T>>) -> Tensor<T> {
+        let softmax = || {
+            let logits = products * T::from_f64(scale);
+            // Finite, so that a query that may attend to nothing gives no NaN.
+            let logits = mask.map_or_else(|| logits.clone(), |mask| &logits + &((mask - T::ONE) * T::from_f64(1e30)));
+            logits.softmax()
+        };
+        match (self.options.kind, &self.mix) {
+            (AttentionKind::Linear, _) => products.clone(),
+            (AttentionKind::Softmax, _) => softmax(),
             (AttentionKind::Mix, mix) => {
                 let y = mix.clone().unwrap_or_else(|| Tensor::scalar(T::ZERO));
                 let share = (y * T::from_f64(10.0)).sigmoid().reshape(&[]);
-                softmax(&products) * &share + products * (-share + T::ONE)
+                softmax() * &share + products * &(-share + T::ONE)
             }
-        };
-        weights.matmul(context)
+        }
     }
+}
+
+/// `[queries, keys]`: 1 where a query sees a key, the first `seen(query)` of them, and 0 elsewhere.
+fn mask<T: Scalar>(queries: usize, keys: usize, seen: impl Fn(usize) -> usize) -> Tensor<T> {
+    Tensor::from_fn(&[queries, keys], |i| if i % keys < seen(i / keys) { T::ONE } else { T::ZERO })
 }
 
 /// `Σ (W e)` over the entries for each token, kept as a last axis of size 1, plus 10⁻⁶.

@@ -3,7 +3,7 @@
 use gradus_autodiff::{Scalar, Tensor};
 use nalgebra::{DMatrix, DVector};
 
-use super::error::{InContextError, Result, finite, same};
+use super::error::{InContextError, Result, finite, positive, same};
 
 /// One regression task: examples, and a query with the answer that was held back.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,14 +19,16 @@ pub struct Task {
 }
 
 impl Task {
-    /// Checks that the sizes agree and that every number is finite.
+    /// Checks that the sizes agree, that none is 0, and that every number is finite.
     ///
     /// # Errors
-    /// [`InContextError::EmptyContext`], [`InContextError::DimensionMismatch`] or [`InContextError::NonFinite`].
+    /// [`InContextError::EmptyContext`], [`InContextError::InvalidOption`] for inputs or targets without entries,
+    /// [`InContextError::DimensionMismatch`] or [`InContextError::NonFinite`].
     pub fn validate(&self) -> Result<()> {
         if self.inputs.nrows() == 0 {
             return Err(InContextError::EmptyContext);
         }
+        check_entries(self.inputs.ncols(), self.targets.ncols())?;
         same("the number of targets", self.targets.nrows(), self.inputs.nrows())?;
         same("the dimension of the query", self.query.len(), self.inputs.ncols())?;
         same("the number of outputs of the query's target", self.query_target.len(), self.targets.ncols())?;
@@ -37,7 +39,8 @@ impl Task {
     }
 }
 
-/// Many tasks of equal sizes. Every value was checked to be finite.
+/// Many tasks of equal sizes: at least one, each with at least one example, one entry of an input and one of a target, and
+/// every value finite.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch<T: Scalar = f32> {
     inputs: Tensor<T>,
@@ -51,7 +54,8 @@ impl<T: Scalar> Batch<T> {
     /// `[tasks, dimension]` and `query_targets` `[tasks, outputs]`.
     ///
     /// # Errors
-    /// [`InContextError::EmptyContext`], [`InContextError::DimensionMismatch`] or [`InContextError::NonFinite`].
+    /// [`InContextError::EmptyContext`] for no task or no example, [`InContextError::InvalidOption`] for inputs or targets
+    /// without entries, [`InContextError::DimensionMismatch`] or [`InContextError::NonFinite`].
     pub fn new(inputs: Tensor<T>, targets: Tensor<T>, queries: Tensor<T>, query_targets: Tensor<T>) -> Result<Self> {
         same("the rank of the inputs", inputs.rank(), 3)?;
         same("the rank of the targets", targets.rank(), 3)?;
@@ -61,24 +65,35 @@ impl<T: Scalar> Batch<T> {
         if batch.examples() == 0 {
             return Err(InContextError::EmptyContext);
         }
+        check_entries(batch.dimension(), batch.outputs())?;
         same("the number of tasks among the targets", batch.targets.shape()[0], batch.len())?;
         same("the number of queries", batch.queries.shape()[0], batch.len())?;
         same("the number of queries' targets", batch.query_targets.shape()[0], batch.len())?;
         same("the number of targets", batch.targets.shape()[1], batch.examples())?;
         same("the dimension of the queries", batch.queries.shape()[1], batch.dimension())?;
         same("the number of outputs of the queries' targets", batch.query_targets.shape()[1], batch.outputs())?;
-        finite("the inputs", batch.inputs.is_finite())?;
-        finite("the targets", batch.targets.is_finite())?;
-        finite("the queries", batch.queries.is_finite())?;
-        finite("the queries' targets", batch.query_targets.is_finite())?;
-        Ok(batch)
+        batch.checked()
+    }
+
+    /// The batch when it holds a task, otherwise [`InContextError::EmptyContext`], and when every value is finite,
+    /// otherwise [`InContextError::NonFinite`].
+    pub(super) fn checked(self) -> Result<Self> {
+        if self.is_empty() {
+            return Err(InContextError::EmptyContext);
+        }
+        finite("the inputs", self.inputs.is_finite())?;
+        finite("the targets", self.targets.is_finite())?;
+        finite("the queries", self.queries.is_finite())?;
+        finite("the queries' targets", self.query_targets.is_finite())?;
+        Ok(self)
     }
 
     /// The tasks one behind the other.
     ///
     /// # Errors
     /// [`InContextError::EmptyContext`] also when there is no task; [`InContextError::DimensionMismatch`] also when the
-    /// tasks differ in size; [`InContextError::NonFinite`].
+    /// tasks differ in size; [`InContextError::NonFinite`] also when a number is too large for the precision; otherwise as
+    /// [`Task::validate`].
     pub fn from_tasks(tasks: &[Task]) -> Result<Self> {
         let first = tasks.first().ok_or(InContextError::EmptyContext)?;
         let (n, d, o) = (first.inputs.nrows(), first.inputs.ncols(), first.targets.ncols());
@@ -102,7 +117,8 @@ impl<T: Scalar> Batch<T> {
         )
     }
 
-    /// For a generator that makes values of the right sizes.
+    /// For a generator that makes values of the right sizes. They may be too large for the precision: whoever hands the
+    /// batch out calls [`checked`](Self::checked); in training they show as a loss that is not finite.
     pub(super) fn generated(inputs: Tensor<T>, targets: Tensor<T>, queries: Tensor<T>, query_targets: Tensor<T>) -> Self {
         Self { inputs, targets, queries, query_targets }
     }
@@ -112,7 +128,7 @@ impl<T: Scalar> Batch<T> {
         self.inputs.shape()[0]
     }
 
-    /// Whether there is no task.
+    /// Whether there is no task: never, as a batch is not made without one.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -170,19 +186,17 @@ impl<T: Scalar> Batch<T> {
     }
 
     /// The same tasks in the other precision.
-    pub fn cast<U: Scalar>(&self) -> Batch<U> {
-        Batch {
-            inputs: self.inputs.cast(),
-            targets: self.targets.cast(),
-            queries: self.queries.cast(),
-            query_targets: self.query_targets.cast(),
-        }
+    ///
+    /// # Errors
+    /// [`InContextError::NonFinite`] when a number is too large for it.
+    pub fn cast<U: Scalar>(&self) -> Result<Batch<U>> {
+        Batch::generated(self.inputs.cast(), self.targets.cast(), self.queries.cast(), self.query_targets.cast()).checked()
     }
 
     /// The tasks cut to their first `examples` examples; the next input is the query, or the old query when all are kept.
-    /// `None` when there are fewer examples. No example may be kept: then the context is empty.
+    /// `None` when there are fewer examples, and for none.
     pub(super) fn prefix(&self, examples: usize) -> Option<Self> {
-        if examples > self.examples() {
+        if examples == 0 || examples > self.examples() {
             return None;
         }
         let next = |all: &Tensor<T>, last: &Tensor<T>| {
@@ -195,6 +209,11 @@ impl<T: Scalar> Batch<T> {
             targets: self.targets.narrow(1, 0, examples),
         })
     }
+}
+
+fn check_entries(dimension: usize, outputs: usize) -> Result<()> {
+    positive("the dimension of the inputs", dimension)?;
+    positive("the number of outputs", outputs)
 }
 
 /// `½ mean ‖target − prediction‖²` over the rows.

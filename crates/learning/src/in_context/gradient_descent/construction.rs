@@ -3,7 +3,8 @@
 use gradus_autodiff::{Scalar, Tensor};
 use nalgebra::DMatrix;
 
-use super::error::{InContextError, Result, finite, option, same};
+use super::error::{InContextError, Result, option, positive};
+use super::reference::check_weights;
 use super::{AttentionOptions, Head, LinearSelfAttention};
 
 impl<T: Scalar> LinearSelfAttention<T> {
@@ -34,9 +35,7 @@ impl<T: Scalar> LinearSelfAttention<T> {
     pub fn gd_construction(dimension: usize, outputs: usize, examples: usize, eta: f64, w0: Option<&DMatrix<f64>>) -> Result<Self> {
         check_sizes(dimension, outputs, examples, eta)?;
         if let Some(w0) = w0 {
-            same("the number of rows of W0", w0.nrows(), outputs)?;
-            same("the number of columns of W0", w0.ncols(), dimension)?;
-            finite("W0", w0.iter().all(|x| x.is_finite()))?;
+            check_weights(w0, outputs, dimension)?;
         }
         let value = |row: usize, column: usize| match (row.checked_sub(dimension), column.checked_sub(dimension)) {
             (Some(row), None) => w0.map_or(0.0, |w0| w0[(row, column)]),
@@ -63,8 +62,8 @@ fn check_sizes(dimension: usize, outputs: usize, examples: usize, eta: f64) -> R
     if examples == 0 {
         return Err(InContextError::EmptyContext);
     }
-    option("dimension", dimension as f64, dimension > 0, "at least 1")?;
-    option("outputs", outputs as f64, outputs > 0, "at least 1")?;
+    positive("dimension", dimension)?;
+    positive("outputs", outputs)?;
     option("eta", eta, eta > 0.0 && eta.is_finite(), "finite and positive")
 }
 

@@ -6,14 +6,14 @@ use gradus_optimizers::OptimizerError;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InContextError {
-    /// A task without examples.
-    #[error("the context holds no example, but at least one is needed")]
+    /// A context without examples, or a batch without tasks.
+    #[error("there is no task or no example in its context, but at least one of each is needed")]
     EmptyContext,
     /// Two sizes that must agree do not.
     #[error("{what} is {found}, but must be {expected}")]
     DimensionMismatch {
         /// Which size.
-        what: &'static str,
+        what: String,
         /// Its value.
         found: usize,
         /// The value that fits.
@@ -52,6 +52,12 @@ pub enum InContextError {
         found: Vec<usize>,
         /// The shape that fits.
         expected: Vec<usize>,
+    },
+    /// Two stacks, or two heads, that cannot be combined.
+    #[error("{what} must be the same to be combined, but differ")]
+    Incompatible {
+        /// In what they differ.
+        what: &'static str,
     },
     /// A linear system or a normalisation without a unique solution.
     #[error("{what} is singular")]
@@ -112,9 +118,14 @@ pub(super) fn option(name: &'static str, value: f64, valid: bool, expected: &'st
     if valid { Ok(()) } else { Err(InContextError::InvalidOption { name, value, expected }) }
 }
 
+/// `Ok` for a size of at least 1, otherwise [`InContextError::InvalidOption`].
+pub(super) fn positive(name: &'static str, size: usize) -> Result<()> {
+    option(name, size as f64, size > 0, "at least 1")
+}
+
 /// `Ok` when the sizes agree, otherwise [`InContextError::DimensionMismatch`].
-pub(super) fn same(what: &'static str, found: usize, expected: usize) -> Result<()> {
-    if found == expected { Ok(()) } else { Err(InContextError::DimensionMismatch { what, found, expected }) }
+pub(super) fn same(what: impl Into<String>, found: usize, expected: usize) -> Result<()> {
+    if found == expected { Ok(()) } else { Err(InContextError::DimensionMismatch { what: what.into(), found, expected }) }
 }
 
 /// `Ok` when every number is finite, otherwise [`InContextError::NonFinite`].

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::attention::variance_scaling;
 use super::batch::half_squared_error;
-use super::error::{InContextError, Result, option, same};
+use super::error::{InContextError, Result, finite, option, positive, same};
 use super::tokens::read_predictions;
 use super::train::{Outcome, Run};
 use super::{AttentionOptions, Batch, LinearSelfAttention, TaskDistribution, Tokens, TrainOptions};
@@ -70,6 +70,30 @@ impl<T: Scalar> TokenMlp<T> {
         }
     }
 
+    /// Checks that the shapes of all matrices fit together and that every number is finite.
+    ///
+    /// # Errors
+    /// [`InContextError::InvalidShape`] or [`InContextError::NonFinite`].
+    pub fn validate(&self) -> Result<()> {
+        let size = |x: &Tensor<T>, axis: usize| x.shape().get(axis).copied().unwrap_or(0);
+        let (width, input, hidden) = (size(&self.embedding, 0), size(&self.embedding, 1), size(&self.inner, 0));
+        let expected: [(&str, &Tensor<T>, &[usize]); 5] = [
+            ("embedding", &self.embedding, &[width, input]),
+            ("inner", &self.inner, &[hidden, width]),
+            ("inner_bias", &self.inner_bias, &[hidden]),
+            ("outer", &self.outer, &[width, hidden]),
+            ("outer_bias", &self.outer_bias, &[width]),
+        ];
+        for (name, x, expected) in expected {
+            if x.shape() != expected {
+                let what = format!("{name} of the network on tokens");
+                return Err(InContextError::InvalidShape { what, found: x.shape().to_vec(), expected: expected.to_vec() });
+            }
+            finite("the network on tokens", x.is_finite())?;
+        }
+        Ok(())
+    }
+
     fn apply(&self, tokens: &Tensor<T>) -> Tensor<T> {
         let embedded = tokens.linear(&self.embedding, None);
         let inner = gelu(&embedded.linear(&self.inner, Some(&self.inner_bias)));
@@ -78,7 +102,7 @@ impl<T: Scalar> TokenMlp<T> {
 }
 
 /// The Gaussian error linear unit in its tanh form (Hendrycks, Gimpel 2016).
-fn gelu<T: Scalar>(x: &Tensor<T>) -> Tensor<T> {
+pub(super) fn gelu<T: Scalar>(x: &Tensor<T>) -> Tensor<T> {
     let c = T::from_f64;
     let inner = x * &(x.square() * c(0.044715) + T::ONE) * c(2.0 * (2.0 / std::f64::consts::PI).sqrt());
     x * &inner.sigmoid()
@@ -91,18 +115,25 @@ pub struct NonlinearIcl<T: Scalar = f32> {
     pub mlp: TokenMlp<T>,
     /// The attention on embedded tokens.
     pub attention: LinearSelfAttention<T>,
+    /// Entries of a target: the width of the slot that the prediction is read from.
+    #[params(skip)]
+    pub outputs: usize,
 }
 
 impl<T: Scalar> NonlinearIcl<T> {
     /// The predictions, `[tasks, outputs]`.
     ///
     /// # Errors
-    /// [`InContextError::DimensionMismatch`] for tasks of another size, and as [`LinearSelfAttention::validate`].
+    /// [`InContextError::DimensionMismatch`] for tasks of another size, [`InContextError::InvalidOption`] for attention narrower
+    /// than the target slot, and as [`TokenMlp::validate`] and [`LinearSelfAttention::validate`].
     pub fn predict(&self, batch: &Batch<T>) -> Result<Tensor<T>> {
+        self.mlp.validate()?;
         self.attention.validate()?;
-        let tokens = Tokens::plain(batch);
-        same("the width of the tokens", tokens.width(), self.mlp.embedding.shape()[1])?;
         same("the width of the embedded tokens", self.mlp.embedding.shape()[0], self.attention.width())?;
+        option("outputs", self.outputs as f64, self.outputs <= self.attention.width(), "at most the width of the attention")?;
+        let tokens = Tokens::plain(batch);
+        same("the number of outputs of the tasks", batch.outputs(), self.outputs)?;
+        same("the width of the tokens", tokens.width(), self.mlp.embedding.shape()[1])?;
         Ok(run(&self.mlp, &self.attention, &tokens))
     }
 
@@ -116,13 +147,15 @@ impl<T: Scalar> NonlinearIcl<T> {
 }
 
 fn run<T: Scalar>(mlp: &TokenMlp<T>, attention: &LinearSelfAttention<T>, tokens: &Tokens<T>) -> Tensor<T> {
-    let query = attention.apply_to_query(&mlp.apply(&tokens.sequence), tokens.outputs);
-    read_predictions(&query, tokens.outputs)
+    let query = attention.apply_to_query(&mlp.apply(tokens.sequence()), tokens.outputs());
+    read_predictions(&query, tokens.outputs())
 }
 
 /// The trained network and its losses.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainedNonlinear<T: Scalar = f32> {
+    /// The network before the first step.
+    pub initial: NonlinearIcl<T>,
     /// The network after the last step.
     pub model: NonlinearIcl<T>,
     /// Each step, counted from 0, with its loss on the tasks of that step before the update.
@@ -133,6 +166,20 @@ pub struct TrainedNonlinear<T: Scalar = f32> {
 /// [`NonlinearHead::GradientDescent`] the network whose embedding gives one step of gradient descent the least loss.
 ///
 /// The restarts and snapshots of `options` are not used.
+///
+/// ```
+/// use gradus_base::{Cancel, Silent};
+/// use gradus_learning::in_context::gradient_descent::*;
+///
+/// let config = NonlinearConfig { width: 8, hidden: 16, init_scale: 0.5 };
+/// let options = TrainOptions { steps: 20, batch: 16, ..TrainOptions::default() };
+/// let waves = SineTasks::default();
+/// let trained: TrainedNonlinear<f32> =
+///     train_nonlinear(&config, NonlinearHead::Trained, &waves.into(), &options, &mut Silent, &Cancel::new())?;
+/// let test = waves.sample(100, &mut gradus_base::stream(1, "test waves", 0))?;
+/// assert!(trained.model.loss(&test)?.is_finite() && trained.initial != trained.model);
+/// # Ok::<(), InContextError>(())
+/// ```
 ///
 /// # Errors
 /// Those of validation, [`InContextError::Diverged`] or [`InContextError::Interrupted`].
@@ -148,30 +195,33 @@ pub fn train_nonlinear<T: Scalar>(
     tasks.validate()?;
     let outputs = tasks.outputs();
     option("width", config.width as f64, config.width > outputs, "greater than the number of outputs")?;
-    option("hidden", config.hidden as f64, config.hidden > 0, "at least 1")?;
+    positive("hidden", config.hidden)?;
     option("init_scale", config.init_scale, config.init_scale > 0.0 && config.init_scale.is_finite(), "finite and positive")?;
     let mut rng = gradus_base::stream(options.seed, "icl-weights", 0);
-    let mut mlp = TokenMlp::random(tasks.dimension() + outputs, config, &mut rng);
-    let options = &TrainOptions { snapshot_every: None, restarts: None, ..*options };
-    let mut run_of = Run { options, tasks, seed: options.seed, observer, cancel };
+    let mlp = TokenMlp::random(tasks.dimension() + outputs, config, &mut rng);
+    let options = &TrainOptions { snapshot_every: None, ..*options };
+    let mut run_of = Run { options, tasks, seed: options.seed, swapped_above: None, observer, cancel };
     let loss = |mlp: &TokenMlp<T>, attention: &LinearSelfAttention<T>, batch: &Batch<T>| {
         half_squared_error(&run(mlp, attention, &Tokens::plain(batch)), batch.query_targets())
     };
-    let (model, history) = match head {
+    let attention = match head {
         NonlinearHead::Trained => {
-            let attention =
-                LinearSelfAttention::random(config.width, 1, config.width, config.init_scale, AttentionOptions::default(), &mut rng)?;
-            let mut model = NonlinearIcl { mlp, attention };
-            let outcome = run_of.descend(&mut model, |m: &NonlinearIcl<T>, batch| loss(&m.mlp, &m.attention, batch))?;
-            (model, history_of(outcome)?)
+            LinearSelfAttention::random(config.width, 1, config.width, config.init_scale, AttentionOptions::default(), &mut rng)?
         }
         NonlinearHead::GradientDescent { eta } => {
-            let attention = LinearSelfAttention::gd_construction(config.width - outputs, outputs, tasks.context(), eta, None)?;
-            let outcome = run_of.descend(&mut mlp, |mlp: &TokenMlp<T>, batch| loss(mlp, &attention, batch))?;
-            (NonlinearIcl { mlp, attention }, history_of(outcome)?)
+            LinearSelfAttention::gd_construction(config.width - outputs, outputs, tasks.context(), eta, None)?
         }
     };
-    Ok(TrainedNonlinear { model, history })
+    let initial = NonlinearIcl { mlp, attention, outputs };
+    let mut model = initial.clone();
+    let history = match head {
+        NonlinearHead::Trained => history_of(run_of.descend(&mut model, |m: &NonlinearIcl<T>, batch| loss(&m.mlp, &m.attention, batch))?)?,
+        NonlinearHead::GradientDescent { .. } => {
+            let fixed = &initial.attention;
+            history_of(run_of.descend(&mut model.mlp, |mlp: &TokenMlp<T>, batch| loss(mlp, fixed, batch))?)?
+        }
+    };
+    Ok(TrainedNonlinear { initial, model, history })
 }
 
 fn history_of<P>(outcome: Outcome<P>) -> Result<Vec<(u64, f64)>> {

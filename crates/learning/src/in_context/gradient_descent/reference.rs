@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::batch::half_squared_error;
-use super::error::{InContextError, Result, option, same};
+use super::error::{InContextError, Result, finite, option, positive, same};
 use super::tasks::filled;
 use super::{Batch, Task};
 
@@ -27,7 +27,8 @@ use super::{Batch, Task};
 /// ```
 ///
 /// # Errors
-/// As [`Task::validate`]; [`InContextError::InvalidOption`] for `eta ≤ 0` or no steps.
+/// As [`Task::validate`]; [`InContextError::InvalidOption`] for `eta ≤ 0` or no steps;
+/// [`InContextError::DimensionMismatch`] or [`InContextError::NonFinite`] for a W0 that does not fit or is not finite.
 pub fn gd(task: &Task, eta: f64, steps: usize, w0: Option<&DMatrix<f64>>) -> Result<DMatrix<f64>> {
     task.validate()?;
     check_step(eta, steps)?;
@@ -35,8 +36,7 @@ pub fn gd(task: &Task, eta: f64, steps: usize, w0: Option<&DMatrix<f64>>) -> Res
     let mut weights = match w0 {
         None => DMatrix::zeros(outputs, dimension),
         Some(w0) => {
-            same("the number of rows of W0", w0.nrows(), outputs)?;
-            same("the number of columns of W0", w0.ncols(), dimension)?;
+            check_weights(w0, outputs, dimension)?;
             w0.clone()
         }
     };
@@ -161,14 +161,21 @@ pub fn nearest_neighbour(task: &Task) -> Result<DVector<f64>> {
     Ok(task.targets.row(nearest).transpose())
 }
 
+/// Checks that initial weights are `[outputs, dimension]` and finite.
+pub(super) fn check_weights(w0: &DMatrix<f64>, outputs: usize, dimension: usize) -> Result<()> {
+    same("the number of rows of W0", w0.nrows(), outputs)?;
+    same("the number of columns of W0", w0.ncols(), dimension)?;
+    finite("W0", w0.iter().all(|x| x.is_finite()))
+}
+
 fn check_step(eta: f64, steps: usize) -> Result<()> {
     option("eta", eta, eta > 0.0 && eta.is_finite(), "finite and positive")?;
-    option("steps", steps as f64, steps > 0, "at least 1")
+    positive("steps", steps)
 }
 
 fn check_gdpp(etas: &[f64], gammas: &[f64]) -> Result<()> {
     same("the number of gammas", gammas.len(), etas.len())?;
-    option("steps", etas.len() as f64, !etas.is_empty(), "at least 1")?;
+    positive("steps", etas.len())?;
     for (&eta, &gamma) in etas.iter().zip(gammas) {
         option("eta", eta, eta > 0.0 && eta.is_finite(), "finite and positive")?;
         option("gamma", gamma, gamma >= 0.0 && gamma.is_finite(), "finite and at least 0")?;

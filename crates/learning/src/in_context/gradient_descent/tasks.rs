@@ -6,7 +6,7 @@ use rand_distr::{Distribution, Exp1, StandardNormal};
 use serde::{Deserialize, Serialize};
 
 use super::Batch;
-use super::error::{InContextError, Result, option};
+use super::error::{InContextError, Result, option, positive};
 
 /// How inputs are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -61,8 +61,8 @@ impl RegressionTasks {
         if self.context == 0 {
             return Err(InContextError::EmptyContext);
         }
-        option("dimension", self.dimension as f64, self.dimension > 0, "at least 1")?;
-        option("outputs", self.outputs as f64, self.outputs > 0, "at least 1")?;
+        positive("dimension", self.dimension)?;
+        positive("outputs", self.outputs)?;
         option("input_range", self.input_range, self.input_range > 0.0 && self.input_range.is_finite(), "finite and positive")?;
         option("weight_scale", self.weight_scale, self.weight_scale > 0.0 && self.weight_scale.is_finite(), "finite and positive")?;
         option("distractors", self.distractors as f64, self.distractors <= self.context, "at most the number of examples")
@@ -71,13 +71,14 @@ impl RegressionTasks {
     /// `count` independent tasks. Both precisions draw the same numbers.
     ///
     /// # Errors
-    /// As [`validate`](Self::validate).
+    /// As [`validate`](Self::validate); [`InContextError::EmptyContext`] for no task; [`InContextError::NonFinite`] when a
+    /// number is too large for the precision.
     pub fn sample<T: Scalar>(&self, count: usize, rng: &mut impl Rng) -> Result<Batch<T>> {
         self.validate()?;
-        Ok(self.draw(count, rng))
+        self.draw(count, rng).checked()
     }
 
-    /// [`sample`](Self::sample) of a valid distribution.
+    /// [`sample`](Self::sample) of a valid distribution, whose numbers may be too large for the precision.
     fn draw<T: Scalar>(&self, count: usize, rng: &mut impl Rng) -> Batch<T> {
         let (n, d, o) = (self.context, self.dimension, self.outputs);
         let (mut inputs, mut targets) = (Vec::with_capacity(count * n * d), Vec::with_capacity(count * n * o));
@@ -172,13 +173,13 @@ impl SineTasks {
     /// `count` independent tasks with one input and one output. Both precisions draw the same numbers.
     ///
     /// # Errors
-    /// As [`validate`](Self::validate).
+    /// As [`RegressionTasks::sample`].
     pub fn sample<T: Scalar>(&self, count: usize, rng: &mut impl Rng) -> Result<Batch<T>> {
         self.validate()?;
-        Ok(self.draw(count, rng))
+        self.draw(count, rng).checked()
     }
 
-    /// [`sample`](Self::sample) of a valid distribution.
+    /// [`sample`](Self::sample) of a valid distribution, whose numbers may be too large for the precision.
     fn draw<T: Scalar>(&self, count: usize, rng: &mut impl Rng) -> Batch<T> {
         let n = self.context;
         let (mut inputs, mut targets) = (Vec::with_capacity(count * n), Vec::with_capacity(count * n));
@@ -228,13 +229,15 @@ impl TaskDistribution {
     /// `count` independent tasks.
     ///
     /// # Errors
-    /// As [`validate`](Self::validate).
+    /// As [`RegressionTasks::sample`].
     pub fn sample<T: Scalar>(&self, count: usize, rng: &mut impl Rng) -> Result<Batch<T>> {
-        self.validate()?;
-        Ok(self.draw(count, rng))
+        match self {
+            Self::Regression(tasks) => tasks.sample(count, rng),
+            Self::Sine(tasks) => tasks.sample(count, rng),
+        }
     }
 
-    /// [`sample`](Self::sample) of a valid distribution.
+    /// [`sample`](Self::sample) of a valid distribution, whose numbers may be too large for the precision.
     pub(super) fn draw<T: Scalar>(&self, count: usize, rng: &mut impl Rng) -> Batch<T> {
         match self {
             Self::Regression(tasks) => tasks.draw(count, rng),

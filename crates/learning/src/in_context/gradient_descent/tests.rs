@@ -18,6 +18,9 @@ macro_rules! dvector {
     ($($x:expr),+) => { DVector::from_vec(vec![$($x),+]) };
 }
 
+mod bad_input;
+mod properties;
+
 /// The worked example of two examples in two dimensions.
 fn tiny() -> Task {
     Task { inputs: dmatrix![1.0, 0.0; 1.0, 1.0], targets: dmatrix![2.0; 1.0], query: dvector![1.0, 2.0], query_target: dvector![0.0] }
@@ -116,8 +119,8 @@ fn the_w0_block_in_the_first_layer_alone_does_not_descend() {
     let without = Layer::gd_construction(3, 1, 6, 0.4, None).unwrap();
     let tokens = Tokens::constructed(&batch, Some(&w0)).unwrap();
     let second = |stack: &Stack<f64>| stack.predict_tokens(&tokens).unwrap().remove(1);
-    let right = second(&Stack::recurrent(with.clone(), 2));
-    let mixed = second(&Stack::new(vec![with, without]));
+    let right = second(&Stack::recurrent(with.clone(), 1, 2));
+    let mixed = second(&Stack::new(vec![with, without], 1));
     let expected: Vec<f64> = (0..20)
         .map(|i| {
             let task = batch.task(i).unwrap();
@@ -134,7 +137,7 @@ fn the_query_among_the_keys_hurts_only_when_its_slot_is_not_zero() {
     let plain = Layer::gd_construction(3, 1, 5, 0.4, None).unwrap();
     let mut including = plain.clone();
     including.options.include_query = true;
-    let (one, other) = (Stack::recurrent(plain, 2), Stack::recurrent(including, 2));
+    let (one, other) = (Stack::recurrent(plain, 1, 2), Stack::recurrent(including, 1, 2));
     let (one, other) = (one.predict(&batch).unwrap(), other.predict(&batch).unwrap());
     assert_close(one[0].as_slice(), other[0].as_slice(), 1e-14);
     assert!((&one[1] - &other[1]).abs().mean().item() > 1e-3);
@@ -158,6 +161,26 @@ fn the_closed_form_of_the_best_step() {
 }
 
 #[test]
+fn a_single_step_has_no_use_for_gamma() {
+    let batch = RegressionTasks::default().sample::<f64>(200, &mut stream(2, "tasks", 0)).unwrap();
+    let (plain, plus) = (tune_gd(&batch, 1).unwrap(), tune_gd_plus_plus(&batch, 1).unwrap());
+    assert_eq!(plus, TunedGdPlusPlus { eta: plain.eta, gamma: 0.0, loss: plain.loss });
+}
+
+#[test]
+fn gd_plus_plus_reaches_the_losses_of_independent_runs() {
+    // Found by runs in other code: 0.1531 and 0.1260 on 4,000 tasks, and 0.1074 with the second pair where tuned gradient
+    // descent has 0.1537. Means of so many tasks deviate by up to 3 %, and so do ratios on the same tasks, by less.
+    let batch = RegressionTasks::default().sample::<f64>(20_000, &mut stream(3, "tasks", 0)).unwrap();
+    let plain = Reference::GradientDescent { eta: 6.0, steps: 2 }.loss(&batch).unwrap();
+    let plus = |eta, gamma| Reference::GradientDescentPlusPlus { etas: vec![eta; 2], gammas: vec![gamma; 2] }.loss(&batch).unwrap();
+    assert!((plain / 0.1531 - 1.0).abs() < 0.05, "{plain}");
+    assert!((plus(8.5, 0.12) / plain / (0.1260 / 0.1531) - 1.0).abs() < 0.03, "{}", plus(8.5, 0.12) / plain);
+    let tuned = tune_gd(&batch, 2).unwrap().loss;
+    assert!((plus(14.0, 0.18) / tuned / (0.1074 / 0.1537) - 1.0).abs() < 0.03, "{} {tuned}", plus(14.0, 0.18));
+}
+
+#[test]
 fn tuned_gd_plus_plus_beats_tuned_gradient_descent() {
     let batch = RegressionTasks::default().sample::<f64>(500, &mut stream(2, "tasks", 0)).unwrap();
     let plain = tune_gd(&batch, 2).unwrap();
@@ -174,7 +197,7 @@ fn the_batched_layer_follows_the_equation() {
         let options = AttentionOptions { include_query, ..AttentionOptions::default() };
         let layer = random_layer(5, 2, 3, options, 7);
         let after = layer.forward(&tokens).unwrap();
-        let query_alone = layer.apply_to_query(&tokens.sequence, 2);
+        let query_alone = layer.apply_to_query(tokens.sequence(), 2);
         for b in 0..3 {
             let columns: Vec<_> = (0..5).map(|j| tokens.token(b, j).unwrap()).collect();
             let context = if include_query { &columns[..] } else { &columns[..4] };
@@ -193,16 +216,16 @@ fn the_batched_layer_follows_the_equation() {
 fn options_change_what_they_say() {
     let batch = tasks(2, 4, 1).sample::<f64>(3, &mut stream(8, "tasks", 0)).unwrap();
     let tokens = Tokens::constructed(&batch, None).unwrap();
-    let after = |options| random_layer(3, 1, 3, options, 8).forward(&tokens).unwrap().sequence;
+    let after = |options| random_layer(3, 1, 3, options, 8).forward(&tokens).unwrap().sequence().clone();
     let plain = after(AttentionOptions::default());
-    let update = &plain - &tokens.sequence;
+    let update = &plain - tokens.sequence();
 
     let only_targets = after(AttentionOptions { y_update: true, ..AttentionOptions::default() });
-    assert_eq!(only_targets.narrow(2, 0, 2), tokens.sequence.narrow(2, 0, 2));
+    assert_eq!(only_targets.narrow(2, 0, 2), tokens.sequence().narrow(2, 0, 2));
     assert_eq!(only_targets.narrow(2, 2, 1), plain.narrow(2, 2, 1));
 
     let damped = after(AttentionOptions { dampening: 0.5, ..AttentionOptions::default() });
-    assert_close(damped.as_slice(), (&tokens.sequence + &(update * 0.5)).as_slice(), 1e-14);
+    assert_close(damped.as_slice(), (tokens.sequence() + &(update * 0.5)).as_slice(), 1e-14);
 
     let clipped = after(AttentionOptions { clip: Some(0.3), ..AttentionOptions::default() });
     let expected: Vec<f64> = plain.as_slice().iter().map(|x| x.clamp(-0.3, 0.3)).collect();
@@ -240,7 +263,7 @@ fn softmax_and_mixed_attention_follow_their_equations() {
             }
             assert_close(after.token(0, j).unwrap().as_slice(), expected.as_slice(), 1e-10);
             if j == 4 {
-                assert_close(layer.apply_to_query(&tokens.sequence, 1).as_slice(), expected.as_slice(), 1e-10);
+                assert_close(layer.apply_to_query(tokens.sequence(), 1).as_slice(), expected.as_slice(), 1e-10);
             }
         }
     }
@@ -252,15 +275,57 @@ fn gradients_by_all_weights_agree_with_differences() {
     for kind in [AttentionKind::Linear, AttentionKind::Softmax, AttentionKind::Mix] {
         for repeats in [1, 2] {
             let layer = random_layer(3, 2, 2, AttentionOptions { kind, ..AttentionOptions::default() }, 10);
-            let stack = Stack::recurrent(layer, repeats);
+            let stack = Stack::recurrent(layer, 1, repeats);
             check::gradient(|s: &Stack<f64>| s.training_loss(&batch), &stack, 1e-5, 1e-6).unwrap();
         }
     }
 }
 
 #[test]
+fn gradients_agree_with_differences_under_every_option() {
+    let batch = tasks(2, 4, 1).sample::<f64>(5, &mut stream(10, "tasks", 0)).unwrap();
+    let default = AttentionOptions::default();
+    for options in [
+        AttentionOptions { sum_norm: true, ..default },
+        AttentionOptions { clip: Some(0.6), ..default },
+        AttentionOptions { y_update: true, ..default },
+        AttentionOptions { dampening: 0.3, ..default },
+        AttentionOptions { include_query: true, ..default },
+        AttentionOptions { causal: true, ..default },
+        AttentionOptions { causal: true, kind: AttentionKind::Softmax, ..default },
+    ] {
+        let stack = Stack::recurrent(random_layer(3, 2, 2, options, 20), 1, 2);
+        check::gradient(|s: &Stack<f64>| s.training_loss(&batch), &stack, 1e-6, 1e-5).unwrap_or_else(|e| panic!("{options:?}: {e:?}"));
+    }
+}
+
+#[test]
+fn gelu_is_x_times_the_normal_distribution_function() {
+    // x Φ(x) to ten digits; the tanh form lies within 5·10⁻⁴ of it.
+    let x = Tensor::from_vec(vec![-2.0, -1.0, 0.0, 0.5, 1.0, 3.0], &[6]).unwrap();
+    let exact = [-0.045_500_263_9, -0.158_655_253_9, 0.0, 0.345_731_230_6, 0.841_344_746_1, 2.995_950_306_1];
+    let found = nonlinear::gelu(&x);
+    assert!(found.as_slice().iter().zip(exact).all(|(a, b): (&f64, f64)| (a - b).abs() < 5e-4), "{found:?}");
+    // ½ x (1 + tanh(√(2/π) (x + 0.044715 x³))) at 1.
+    assert_close(&found.as_slice()[4..5], &[0.841_191_990_608_276_1], 1e-12);
+    check::gradient(|x: &Tensor<f64>| nonlinear::gelu(x).sum(), &x, 1e-5, 1e-6).unwrap();
+}
+
+#[test]
+fn gradients_of_the_network_on_tokens_agree_with_differences() {
+    let config = NonlinearConfig { width: 4, hidden: 5, init_scale: 1.0 };
+    let options = TrainOptions { steps: 1, batch: 2, ..TrainOptions::default() };
+    let waves = SineTasks::default();
+    let trained: TrainedNonlinear<f64> =
+        train_nonlinear(&config, NonlinearHead::Trained, &waves.into(), &options, &mut Silent, &Cancel::new()).unwrap();
+    let batch = waves.sample::<f64>(3, &mut stream(0, "tasks", 0)).unwrap();
+    let loss = |model: &NonlinearIcl<f64>| (model.predict(&batch).unwrap() - batch.query_targets()).square().sum();
+    check::gradient(loss, &trained.model, 1e-5, 1e-6).unwrap();
+}
+
+#[test]
 fn leaves_are_named_by_their_place() {
-    let stack = Stack::new(vec![random_layer(3, 1, 2, AttentionOptions { kind: AttentionKind::Mix, ..AttentionOptions::default() }, 0)]);
+    let stack = Stack::new(vec![random_layer(3, 1, 2, AttentionOptions { kind: AttentionKind::Mix, ..AttentionOptions::default() }, 0)], 1);
     let names: Vec<String> = stack.named().into_iter().map(|(name, _)| name).collect();
     let expected = ["heads.0.key", "heads.0.query", "heads.0.value", "heads.0.projection", "mix"];
     assert_eq!(names, expected.map(|name| format!("layers.0.{name}")));
@@ -271,10 +336,10 @@ fn both_precisions_see_the_same_tasks() {
     let tasks = RegressionTasks { distractors: 2, law: InputLaw::Mixed, ..RegressionTasks::default() };
     let wide = tasks.sample::<f64>(4, &mut stream(3, "tasks", 0)).unwrap();
     let narrow = tasks.sample::<f32>(4, &mut stream(3, "tasks", 0)).unwrap();
-    assert_eq!(wide.cast::<f32>(), narrow);
+    assert_eq!(wide.cast::<f32>().unwrap(), narrow);
     let sine = SineTasks::default();
     let wide = sine.sample::<f64>(4, &mut stream(3, "tasks", 0)).unwrap();
-    assert_eq!(wide.cast::<f32>(), sine.sample::<f32>(4, &mut stream(3, "tasks", 0)).unwrap());
+    assert_eq!(wide.cast::<f32>().unwrap(), sine.sample::<f32>(4, &mut stream(3, "tasks", 0)).unwrap());
 }
 
 #[test]
@@ -299,6 +364,21 @@ fn laws_have_their_ranges_and_moments() {
     }
     let noisy = RegressionTasks { distractors: 4, ..base }.sample::<f64>(count, &mut stream(4, "tasks", 0)).unwrap();
     assert!((noisy.targets().square().mean().item() - 1.0).abs() < 0.05);
+}
+
+#[test]
+fn shifted_laws_differ_in_their_kurtosis_and_scale_the_query_too() {
+    let base = RegressionTasks { dimension: 10, context: 20, input_range: 1.5, ..RegressionTasks::default() };
+    // Fourth over squared second moment: 3 for normal entries and 6 for Laplace, a little less after the division by the norm.
+    for (law, low, high) in [(InputLaw::Normal, 2.8, 3.1), (InputLaw::Laplace, 5.2, 6.1)] {
+        let batch = RegressionTasks { law, ..base }.sample::<f64>(2000, &mut stream(4, "tasks", 0)).unwrap();
+        let moment = |x: &Tensor<f64>, power: f64| x.abs().powf(power).mean().item();
+        let kurtosis = moment(batch.inputs(), 4.0) / moment(batch.inputs(), 2.0).powi(2);
+        assert!((low..high).contains(&kurtosis), "{law:?}: {kurtosis}");
+        // r²/(N d), as the inputs of the context.
+        let scale = moment(batch.queries(), 2.0) / (1.5 * 1.5 / 200.0);
+        assert!((scale - 1.0).abs() < 0.06, "{law:?}: {scale}");
+    }
 }
 
 #[test]
@@ -332,21 +412,38 @@ fn sine_tasks_are_sines() {
 
 #[test]
 fn classic_tokens_alternate() {
-    let tokens = Tokens::classic(&tiny_batch(), 0).unwrap();
+    let tokens = Tokens::classic(&tiny_batch(), 0, false).unwrap();
     let rows = [[1.0, 0.0, 0.0], [0.0, 0.0, 2.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 2.0, 0.0]];
-    assert_eq!(tokens.sequence.as_slice(), rows.concat());
-    let encoded = Tokens::classic(&tiny_batch(), 4).unwrap();
-    assert_eq!(encoded.sequence.shape(), [1, 5, 7]);
+    assert_eq!(tokens.sequence().as_slice(), rows.concat());
+    let encoded = Tokens::classic(&tiny_batch(), 4, false).unwrap();
+    assert_eq!(encoded.sequence().shape(), [1, 5, 7]);
     let third = encoded.token(0, 3).unwrap();
     assert_close(third.as_slice(), &[3f64.sin(), 3f64.cos(), 0.03f64.sin(), 0.03f64.cos(), 0.0, 0.0, 1.0], 1e-15);
     assert_eq!(encoded.predictions().item(), 0.0);
+    let shared = Tokens::classic(&tiny_batch(), 0, true).unwrap();
+    assert_eq!(shared.sequence().as_slice(), [[1.0, 0.0], [0.0, 2.0], [1.0, 1.0], [0.0, 1.0], [1.0, 2.0]].concat());
+    assert_eq!(shared.predictions().item(), -2.0);
+}
+
+#[test]
+fn stacks_on_shared_slots_know_their_dimension() {
+    let config = StackConfig { layout: TokenLayout::Classic { positions: 4, shared: true }, ..StackConfig::default() };
+    let distribution = tasks(3, 4, 2);
+    let mut stack = Stack::<f64>::random(&config, &distribution.into(), &mut stream(0, "w", 0)).unwrap();
+    assert_eq!((stack.layers[0].width(), stack.dimension()), (7, Some(3)));
+    stack.layers[0].heads[0].projection = Tensor::zeros(&[7, 7]);
+    // Untouched tokens hold the last entries of x_q, whose derivative by x_q is minus a part of the identity.
+    let batch = distribution.sample(2, &mut stream(0, "tasks", 0)).unwrap();
+    assert_eq!(stack.predict(&batch).unwrap()[0], -batch.queries().narrow(1, 1, 2));
+    let rows = [[0.0, -1.0, 0.0], [0.0, 0.0, -1.0]].concat();
+    assert_eq!(stack.input_gradients(&batch).unwrap().as_slice(), [rows.clone(), rows].concat());
 }
 
 #[test]
 fn prefixes_agree_with_tasks_that_were_cut() {
     let batch = tasks(2, 4, 1).sample::<f64>(3, &mut stream(11, "tasks", 0)).unwrap();
     let options = AttentionOptions { kind: AttentionKind::Mix, ..AttentionOptions::default() };
-    let stack = Stack::recurrent(random_layer(3, 1, 3, options, 11), 2);
+    let stack = Stack::recurrent(random_layer(3, 1, 3, options, 11), 1, 2);
     let all = stack.predict_prefixes(&batch).unwrap();
     assert_eq!(all.shape(), [3, 5, 1]);
     assert_eq!(all.narrow(1, 0, 1), Tensor::zeros(&[3, 1, 1]));
@@ -408,7 +505,7 @@ fn every_reference_agrees_with_its_input_gradient() {
             assert_close(gradients.narrow(2, axis, 1).as_slice(), differences.as_slice(), 1e-6);
         }
     }
-    let construction = Stack::recurrent(Layer::gd_construction(3, 2, 5, 0.6, None).unwrap(), 3);
+    let construction = Stack::recurrent(Layer::gd_construction(3, 2, 5, 0.6, None).unwrap(), 2, 3);
     let descent = Reference::GradientDescent { eta: 0.6, steps: 3 };
     let own = construction.input_gradients(&batch).unwrap();
     assert_close(own.as_slice(), descent.input_gradients(&batch).unwrap().as_slice(), 1e-12);
@@ -417,7 +514,7 @@ fn every_reference_agrees_with_its_input_gradient() {
 #[test]
 fn the_construction_is_aligned_with_gradient_descent() {
     let batch = tasks(3, 5, 2).sample::<f64>(50, &mut stream(13, "tasks", 0)).unwrap();
-    let stack = Stack::recurrent(Layer::gd_construction(3, 2, 5, 0.6, None).unwrap(), 2);
+    let stack = Stack::recurrent(Layer::gd_construction(3, 2, 5, 0.6, None).unwrap(), 2, 2);
     let alignment = align(&stack, &Reference::GradientDescent { eta: 0.6, steps: 2 }, &batch).unwrap();
     assert!(alignment.preds_diff < 1e-12 && alignment.model_diff < 1e-12, "{alignment:?}");
     assert!((alignment.model_cos - 1.0).abs() < 1e-6);
@@ -433,7 +530,7 @@ fn the_construction_is_aligned_with_gradient_descent() {
 #[test]
 fn interpolation_ignores_the_gauge_and_adds_heads() {
     let batch = tasks(3, 5, 1).sample::<f64>(20, &mut stream(14, "tasks", 0)).unwrap();
-    let constructed = Stack::new(vec![Layer::gd_construction(3, 1, 5, 0.6, None).unwrap()]);
+    let constructed = Stack::new(vec![Layer::gd_construction(3, 1, 5, 0.6, None).unwrap()], 1);
     let head = &constructed.layers[0].heads[0];
     let scaled = |c: f64, share: f64| Head {
         key: &head.key * (1.0 / c),
@@ -442,12 +539,12 @@ fn interpolation_ignores_the_gauge_and_adds_heads() {
         projection: &head.projection * c,
     };
     let two_heads = Layer::new(vec![scaled(3.0, 0.25), scaled(-0.5, 0.75)], AttentionOptions::default()).unwrap();
-    let same = interpolate(&Stack::new(vec![two_heads.clone()]), &constructed, 3, 0.5).unwrap();
+    let same = interpolate(&Stack::new(vec![two_heads.clone()], 1), &constructed, 0.5).unwrap();
     assert_close(same.predict(&batch).unwrap()[0].as_slice(), constructed.predict(&batch).unwrap()[0].as_slice(), 1e-12);
     // At the ends: a step of 0.6 and one of 1.2; in the middle, a step of 0.9, since K and Q agree.
-    let longer = Stack::new(vec![Layer::gd_construction(3, 1, 5, 1.2, None).unwrap()]);
+    let longer = Stack::new(vec![Layer::gd_construction(3, 1, 5, 1.2, None).unwrap()], 1);
     for (t, eta) in [(0.0, 0.6), (0.5, 0.9), (1.0, 1.2)] {
-        let between = interpolate(&Stack::new(vec![two_heads.clone()]), &longer, 3, t).unwrap();
+        let between = interpolate(&Stack::new(vec![two_heads.clone()], 1), &longer, t).unwrap();
         let expected = Reference::GradientDescent { eta, steps: 1 }.predict(&batch).unwrap();
         assert_close(between.predict(&batch).unwrap()[0].as_slice(), expected.as_slice(), 1e-12);
     }
@@ -456,7 +553,7 @@ fn interpolation_ignores_the_gauge_and_adds_heads() {
 #[test]
 fn the_curves_out_of_distribution_compare_on_the_same_tasks() {
     let tasks = tasks(3, 5, 1);
-    let stack = Stack::new(vec![Layer::gd_construction(3, 1, 5, 0.6, None).unwrap()]);
+    let stack = Stack::new(vec![Layer::gd_construction(3, 1, 5, 0.6, None).unwrap()], 1);
     let descent = Reference::GradientDescent { eta: 0.6, steps: 1 };
     let weights = ood_curve(&stack, &descent, &tasks, OodAxis::WeightScale, &[0.5, 1.0, 3.0], 200, 1).unwrap();
     for point in &weights {
@@ -472,7 +569,7 @@ fn the_curves_out_of_distribution_compare_on_the_same_tasks() {
 #[test]
 fn copy_analysis_sees_a_layer_that_copies_the_next_token() {
     let batch = tasks(2, 3, 1).sample::<f64>(10, &mut stream(15, "tasks", 0)).unwrap();
-    let tokens = Tokens::classic(&batch, 8).unwrap();
+    let tokens = Tokens::classic(&batch, 8, false).unwrap();
     let untouched = Layer::new(
         vec![Head { key: Tensor::eye(11), query: Tensor::eye(11), value: Tensor::zeros(&[11, 11]), projection: Tensor::eye(11) }],
         AttentionOptions::default(),
@@ -514,7 +611,8 @@ fn json_keeps_every_bit() {
     let options = AttentionOptions { kind: AttentionKind::Mix, clip: Some(10.0), ..AttentionOptions::default() };
     let mut layer = random_layer(3, 2, 2, options, 16);
     layer.mix = Some(Tensor::scalar(0.125));
-    let stack = Stack { layers: vec![layer.clone(), layer], repeats: 3, layout: TokenLayout::Classic { positions: 4 } };
+    let stack =
+        Stack { layers: vec![layer.clone(), layer], outputs: 1, repeats: 3, layout: TokenLayout::Classic { positions: 2, shared: true } };
     assert_eq!(Stack::from_json(&stack.to_json().unwrap()).unwrap(), stack);
     let short = r#"{"layers": [{"heads": [{"key": [[1, 0]], "query": [[1, 0]], "value": [[0, -1]], "projection": [[0], [0.5]]}]}]}"#;
     let read: Stack<f64> = Stack::from_json(short).unwrap();
@@ -528,7 +626,7 @@ fn tasks_are_read_from_json() {
     let error = Batch::<f64>::from_json("[{\"inputs\": 3}]").unwrap_err();
     assert!(matches!(&error, InContextError::Json { what: "the tasks", .. }), "{error}");
     let ragged = text.replace("[1, 1]", "[1]");
-    let expected = InContextError::DimensionMismatch { what: "the dimension of an input", found: 1, expected: 2 };
+    let expected = InContextError::DimensionMismatch { what: "the length of tasks[0].inputs[1]".into(), found: 1, expected: 2 };
     assert_eq!(Batch::<f64>::from_json(&ragged), Err(expected));
     assert!(matches!(Stack::<f64>::from_json("{"), Err(InContextError::Json { what: "the weights", .. })));
 }
@@ -591,332 +689,104 @@ fn nonlinear_training_moves_only_what_it_may() {
     assert!(trained.model.loss(&batch).unwrap().is_finite());
 }
 
-mod bad_input {
-    use super::*;
+#[test]
+fn options_for_deeper_stacks() {
+    assert_eq!(TrainOptions::for_depth(1), TrainOptions::default());
+    assert_eq!(TrainOptions::for_depth(2), TrainOptions::default());
+    assert_eq!(TrainOptions::for_depth(3), TrainOptions { clip_norm: 10.0, ..TrainOptions::default() });
+    assert_eq!(TrainOptions::for_depth(4), TrainOptions { clip_norm: 10.0, learning_rate: 5e-4, ..TrainOptions::default() });
+    assert_eq!((AttentionOptions::for_depth(2).clip, AttentionOptions::for_depth(3).clip), (None, Some(10.0)));
+    let tasks = TaskDistribution::from(RegressionTasks { dimension: 2, context: 6, input_range: 2.0, ..RegressionTasks::default() });
+    let config = StackConfig { repeats: 3, init_scale: 0.1, attention: AttentionOptions::for_depth(3), ..StackConfig::default() };
+    let options = TrainOptions { steps: 300, batch: 64, learning_rate: 5e-3, ..TrainOptions::for_depth(3) };
+    let trained = train::<f32>(&config, &tasks, &options, &mut Silent, &Cancel::new()).unwrap();
+    let test = tasks.sample(2000, &mut stream(0, "test", 0)).unwrap();
+    let (own, zero) = (trained.stack.loss(&test).unwrap(), Reference::Zero.loss(&test).unwrap());
+    assert!(own < 0.5 * zero, "{own} {zero}");
+}
 
-    fn invalid<T: std::fmt::Debug>(result: Result<T, InContextError>, expected: &str) {
-        match result {
-            Err(InContextError::InvalidOption { name, .. }) => assert_eq!(name, expected),
-            other => panic!("{other:?} is not InvalidOption {{ {expected} }}"),
+/// Every task with w mirrored by the signs of its inputs, negated, and with a mirrored query: what of the gradient vanishes in
+/// expectation by these symmetries then vanishes on the sample.
+fn mirrored(count: usize, dimension: usize, examples: usize) -> Batch<f64> {
+    let signs = |bits: usize| DVector::from_fn(dimension, |i, _| if bits >> i & 1 == 1 { -1.0 } else { 1.0 });
+    let all = 0..1usize << dimension;
+    let mut mirrored = Vec::new();
+    for task in 0..count as u64 {
+        let (x, w, query) = (normal(examples, dimension, 3 * task), normal(1, dimension, 3 * task + 1), normal(dimension, 1, 3 * task + 2));
+        for (s, t) in all.clone().flat_map(|s| all.clone().map(move |t| (signs(s), signs(t)))) {
+            let inputs = DMatrix::from_fn(examples, dimension, |i, j| x[(i, j)] * s[j]);
+            let query = query.column(0).component_mul(&t);
+            for sign in [1.0, -1.0] {
+                let w = w.row(0).transpose().component_mul(&s) * sign;
+                let query_target = dvector![w.dot(&query)];
+                mirrored.push(Task {
+                    targets: DMatrix::from_columns(&[&inputs * &w]),
+                    inputs: inputs.clone(),
+                    query: query.clone(),
+                    query_target,
+                });
+            }
         }
     }
+    Batch::from_tasks(&mirrored).unwrap()
+}
 
-    fn mismatch<T: std::fmt::Debug>(result: Result<T, InContextError>) {
-        assert!(matches!(result, Err(InContextError::DimensionMismatch { .. })), "{result:?}");
-    }
+/// Values read the first input and keys the target: the rank-one predictor `c Σ x_i1 y_i x_q1`.
+fn role_swapped(dimension: usize, c: f64) -> Stack<f64> {
+    let width = dimension + 1;
+    let unit =
+        |row: usize, column: usize, value: f64| Tensor::from_fn(&[width, width], |i| if i == row * width + column { value } else { 0.0 });
+    let head = Head {
+        key: unit(0, dimension, 1.0),
+        query: unit(0, 0, 1.0),
+        value: unit(dimension, 0, 1.0),
+        projection: unit(dimension, dimension, -c),
+    };
+    Stack::new(vec![Layer::new(vec![head], AttentionOptions::default()).unwrap()], 1)
+}
 
-    #[test]
-    fn empty_contexts() {
-        let empty = Task { inputs: DMatrix::zeros(0, 2), targets: DMatrix::zeros(0, 1), ..tiny() };
-        assert_eq!(gd(&empty, 0.5, 1, None), Err(InContextError::EmptyContext));
-        assert_eq!(Batch::<f64>::from_tasks(&[empty]), Err(InContextError::EmptyContext));
-        assert_eq!(Batch::<f64>::from_tasks(&[]), Err(InContextError::EmptyContext));
-        let none = RegressionTasks { context: 0, ..RegressionTasks::default() };
-        assert_eq!(none.sample::<f64>(1, &mut stream(0, "", 0)), Err(InContextError::EmptyContext));
-        assert_eq!(SineTasks { context: 0, ..SineTasks::default() }.validate(), Err(InContextError::EmptyContext));
-        assert_eq!(Layer::gd_construction(2, 1, 0, 0.5, None), Err(InContextError::EmptyContext));
-        assert_eq!(Layer::gdpp_construction(2, 1, 0, 0.5, 0.1), Err(InContextError::EmptyContext));
-    }
+#[test]
+fn swapped_roles_are_a_stationary_point() {
+    let batch = mirrored(5, 2, 4);
+    let unit = role_swapped(2, 1.0).predict(&batch).unwrap().remove(0);
+    let best = (&unit * batch.query_targets()).sum().item() / unit.square().sum().item();
+    let stationary = |stack: &Stack<f64>| {
+        let gradient = gradus_autodiff::grad(|s: &Stack<f64>| s.training_loss(&batch), stack).flatten();
+        gradient.as_slice().iter().fold(0.0f64, |most, g| most.max(g.abs()))
+    };
+    let scale = Reference::Zero.loss(&batch).unwrap();
+    assert!(stationary(&role_swapped(2, best)) < 1e-12 * scale, "{}", stationary(&role_swapped(2, best)));
+    assert!(stationary(&role_swapped(2, 0.5 * best)) > 1e-2 * scale);
+}
 
-    #[test]
-    fn sizes_that_differ() {
-        mismatch(ridge(&Task { query: dvector![1.0], ..tiny() }, 1.0));
-        mismatch(ridge(&Task { targets: dmatrix![1.0], ..tiny() }, 1.0));
-        mismatch(ridge(&Task { query_target: dvector![1.0, 2.0], ..tiny() }, 1.0));
-        mismatch(gd(&tiny(), 0.5, 1, Some(&dmatrix![1.0])));
-        mismatch(gd(&tiny(), 0.5, 1, Some(&dmatrix![1.0, 2.0; 3.0, 4.0])));
-        mismatch(gd_plus_plus(&tiny(), &[0.5], &[]));
-        mismatch(Layer::gd_construction(2, 1, 2, 0.5, Some(&dmatrix![1.0])));
-        mismatch(Tokens::constructed(&tiny_batch(), Some(&dmatrix![1.0])));
-        mismatch(Tokens::residual(&tiny_batch(), &dmatrix![1.0, 2.0; 3.0, 4.0]));
-        mismatch(Stack::new(vec![Layer::gd_construction(3, 1, 2, 0.5, None).unwrap()]).predict(&tiny_batch()));
-        let other = Task { query_target: dvector![1.0, 2.0], targets: dmatrix![1.0, 2.0; 3.0, 4.0], ..tiny() };
-        mismatch(Batch::<f64>::from_tasks(&[tiny(), other]));
-        let (x, y) = (Tensor::<f64>::zeros(&[2, 3, 4]), Tensor::zeros(&[2, 3, 1]));
-        mismatch(Batch::new(x.clone(), y.clone(), Tensor::zeros(&[2, 5]), Tensor::zeros(&[2, 1])));
-        mismatch(Batch::new(x.clone(), y.clone(), Tensor::zeros(&[2, 4]), Tensor::zeros(&[2, 2])));
-        mismatch(Batch::new(x, y, Tensor::zeros(&[4]), Tensor::zeros(&[2, 1])));
-        let one = Stack::new(vec![Layer::gd_construction(2, 1, 2, 0.5, None).unwrap()]);
-        mismatch(interpolate(&one, &Stack { repeats: 2, ..one.clone() }, 2, 0.5));
-    }
-
-    #[test]
-    fn numbers_that_are_not_finite() {
-        let nan = Task { query: dvector![1.0, f64::NAN], ..tiny() };
-        assert_eq!(gd(&nan, 0.5, 1, None), Err(InContextError::NonFinite { what: "the query" }));
-        let infinite = Task { targets: dmatrix![f64::INFINITY; 1.0], ..tiny() };
-        assert_eq!(Batch::<f32>::from_tasks(std::slice::from_ref(&infinite)), Err(InContextError::NonFinite { what: "the targets" }));
-        let w0 = dmatrix![f64::NAN, 0.0];
-        assert_eq!(Layer::gd_construction(2, 1, 2, 0.5, Some(&w0)), Err(InContextError::NonFinite { what: "W0" }));
-        let mut layer = Layer::gd_construction(2, 1, 2, 0.5, None).unwrap();
-        layer.heads[0].key = Tensor::full(f64::NAN, &[3, 3]);
-        assert_eq!(layer.validate(), Err(InContextError::NonFinite { what: "a weight matrix" }));
-    }
-
-    #[test]
-    fn options_out_of_range() {
-        invalid(gd(&tiny(), 0.0, 1, None), "eta");
-        invalid(gd(&tiny(), f64::NAN, 1, None), "eta");
-        invalid(gd(&tiny(), 0.5, 0, None), "steps");
-        invalid(gd_plus_plus(&tiny(), &[], &[]), "steps");
-        invalid(gd_plus_plus(&tiny(), &[0.5], &[-0.1]), "gamma");
-        invalid(gd_plus_plus(&tiny(), &[-0.5], &[0.1]), "eta");
-        invalid(Layer::gd_construction(2, 1, 2, 0.0, None), "eta");
-        invalid(Layer::gdpp_construction(2, 1, 2, 0.5, -0.1), "gamma");
-        invalid(Layer::gd_construction(0, 1, 2, 0.5, None), "dimension");
-        invalid(ridge(&tiny(), -1.0), "lambda");
-        invalid(kernel_smoother(&tiny(), f64::INFINITY), "beta");
-        invalid(RegressionTasks { distractors: 11, ..RegressionTasks::default() }.validate(), "distractors");
-        invalid(RegressionTasks { input_range: 0.0, ..RegressionTasks::default() }.validate(), "input_range");
-        invalid(RegressionTasks { weight_scale: f64::NAN, ..RegressionTasks::default() }.validate(), "weight_scale");
-        invalid(SineTasks { input: [1.0, 0.0], ..SineTasks::default() }.validate(), "input");
-        invalid(optimal_eta(&RegressionTasks { distractors: 1, ..RegressionTasks::default() }), "distractors");
-        invalid(optimal_eta(&RegressionTasks { law: InputLaw::Normal, ..RegressionTasks::default() }), "law");
-        invalid(Tokens::classic(&tiny_batch(), 3), "positions");
-        let layer = Layer::gd_construction(2, 1, 2, 0.5, None).unwrap();
-        invalid(Stack::recurrent(layer.clone(), 0).predict(&tiny_batch()), "the number of layer applications");
-        invalid(Layer::new(layer.heads.clone(), AttentionOptions { dampening: 0.0, ..AttentionOptions::default() }), "dampening");
-        invalid(Layer::new(layer.heads.clone(), AttentionOptions { clip: Some(-1.0), ..AttentionOptions::default() }), "clip");
-        invalid(Layer::new(vec![], AttentionOptions::default()), "heads");
-        let softmax = Layer::new(layer.heads, AttentionOptions { kind: AttentionKind::Softmax, ..AttentionOptions::default() }).unwrap();
-        invalid(interpolate(&Stack::new(vec![softmax.clone()]), &Stack::new(vec![softmax]), 2, 0.5), "kind");
-        let short = Tokens::constructed(&tiny_batch(), None).unwrap();
-        invalid(copy_analysis(&Layer::gd_construction(2, 1, 2, 0.5, None).unwrap(), &short), "the number of tokens in the context");
-        for (options, name) in [
-            (TrainOptions { steps: 0, ..TrainOptions::default() }, "steps"),
-            (TrainOptions { batch: 0, ..TrainOptions::default() }, "batch"),
-            (TrainOptions { clip_norm: 0.0, ..TrainOptions::default() }, "clip_norm"),
-            (TrainOptions { snapshot_every: Some(0), ..TrainOptions::default() }, "snapshot_every"),
-        ] {
-            invalid(options.validate(), name);
-        }
-        let wrong = TrainOptions { learning_rate: -1.0, ..TrainOptions::default() };
-        assert!(matches!(wrong.validate(), Err(InContextError::Optimizer(_))));
-    }
-
-    #[test]
-    fn steps_that_are_too_large() {
-        let limit = step_limit(&tiny()).unwrap();
-        assert_eq!(gd_strict(&tiny(), limit, 1, None), Err(InContextError::StepTooLarge { eta: limit, limit }));
-        assert_eq!(gd_strict(&tiny(), 0.5, 1, None), gd(&tiny(), 0.5, 1, None));
-    }
-
-    #[test]
-    fn matrices_that_do_not_fit() {
-        let head = Head {
-            key: Tensor::zeros(&[2, 3]),
-            query: Tensor::zeros(&[4, 3]),
-            value: Tensor::zeros(&[2, 3]),
-            projection: Tensor::zeros(&[3, 2]),
-        };
-        let expected = InContextError::InvalidShape { what: "the query matrix of head 0".into(), found: vec![4, 3], expected: vec![2, 3] };
-        assert_eq!(Layer::new(vec![head], AttentionOptions::default()), Err(expected));
-    }
-
-    #[test]
-    fn systems_without_a_unique_solution() {
-        let what = "least squares without ridge";
-        let collinear = Task { inputs: dmatrix![1.0, 2.0; 2.0, 4.0], ..tiny() };
-        assert_eq!(least_squares(&collinear), Err(InContextError::Singular { what }));
-        assert!(ridge(&collinear, 0.1).is_ok());
-        let few = Task { inputs: dmatrix![1.0, 2.0], targets: dmatrix![1.0], ..tiny() };
-        assert_eq!(least_squares(&few), Err(InContextError::Singular { what }));
-        let layer = Layer::gd_construction(2, 1, 2, 0.5, None).unwrap();
-        let nothing = Stack::new(vec![Params::zeros_like(&layer)]);
-        assert!(matches!(interpolate(&nothing, &nothing, 2, 0.5), Err(InContextError::Singular { .. })));
-    }
-
-    #[test]
-    fn runs_that_do_not_learn_are_stuck() {
-        // With a step size of 0 the loss stays at that of predicting next to nothing.
-        let tasks = TaskDistribution::from(RegressionTasks { dimension: 1, context: 2, ..RegressionTasks::default() });
-        let options = TrainOptions { steps: 1000, batch: 2, learning_rate: 0.0, restarts: Some(1), ..TrainOptions::default() };
-        let result = train::<f64>(&StackConfig::default(), &tasks, &options, &mut Silent, &Cancel::new());
-        let Err(InContextError::Stuck { loss }) = result else { panic!("{result:?}") };
-        assert!(loss > 0.0);
-        for options in [TrainOptions { steps: 999, ..options }, TrainOptions { restarts: None, ..options }] {
-            assert_eq!(train::<f64>(&StackConfig::default(), &tasks, &options, &mut Silent, &Cancel::new()).unwrap().restarts, 0);
-        }
-    }
-
-    #[test]
-    fn losses_that_explode_end_the_training() {
-        let tasks = TaskDistribution::from(RegressionTasks { input_range: 1e3, ..RegressionTasks::default() });
-        let config = StackConfig { repeats: 6, init_scale: 10.0, ..StackConfig::default() };
-        let options = TrainOptions { steps: 20, batch: 4, ..TrainOptions::default() };
-        let result = train::<f32>(&config, &tasks, &options, &mut Silent, &Cancel::new());
-        assert_eq!(result, Err(InContextError::Diverged { step: 0 }));
-    }
-
-    #[test]
-    fn cancelled_work() {
-        let cancel = Cancel::new();
-        cancel.cancel();
-        let result =
-            train::<f32>(&StackConfig::default(), &RegressionTasks::default().into(), &TrainOptions::default(), &mut Silent, &cancel);
-        assert_eq!(result, Err(InContextError::Interrupted(Interrupted)));
+#[test]
+fn the_swapped_point_has_the_predicted_loss() {
+    for (d, n) in [(3, 10), (5, 10), (10, 10)] {
+        let tasks = tasks(d, n, 1);
+        let batch = tasks.sample::<f64>(40_000, &mut stream(1, "tasks", 0)).unwrap();
+        let best = optimal_eta(&tasks).unwrap();
+        let zero = Reference::Zero.loss(&batch).unwrap();
+        let share = role_swapped(d, best.eta / n as f64).loss(&batch).unwrap() / zero;
+        let (d, n) = (d as f64, n as f64);
+        let found = (d - 0.2) / (n + d - 0.2);
+        assert!((best.loss / best.zero_loss - found).abs() < 1e-12);
+        assert!((share - (1.0 - (1.0 - found) / d)).abs() < 0.02, "{share}");
     }
 }
 
-mod properties {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn config() -> ProptestConfig {
-        let config = ProptestConfig::default();
-        if std::env::var_os("PROPTEST_CASES").is_some() { config } else { ProptestConfig { cases: 48, ..config } }
-    }
-
-    /// Sizes (dimension, context, outputs), steps, step size and a seed.
-    fn case() -> impl Strategy<Value = (usize, usize, usize, usize, f64, u64)> {
-        (1usize..6, 1usize..8, 1usize..4, 1usize..6, 0.01f64..1.0, 0u64..1_000_000)
-    }
-
-    fn sample(d: usize, n: usize, o: usize, seed: u64) -> Batch<f64> {
-        tasks(d, n, o).sample(3, &mut stream(seed, "properties", 0)).unwrap()
-    }
-
-    fn random_stack(d: usize, o: usize, kind: AttentionKind, seed: u64) -> Stack<f64> {
-        let options = AttentionOptions { kind, ..AttentionOptions::default() };
-        Stack::new(vec![random_layer(d + o, 2, 3, options, seed), random_layer(d + o, 1, 2, options, seed + 1)])
-    }
-
-    fn last(stack: &Stack<f64>, batch: &Batch<f64>) -> Tensor<f64> {
-        stack.predict(batch).unwrap().pop().unwrap()
-    }
-
-    fn close(a: &Tensor<f64>, b: &Tensor<f64>, tolerance: f64) -> bool {
-        a.shape() == b.shape() && a.as_slice().iter().zip(b.as_slice()).all(|(a, b)| (a - b).abs() <= tolerance * (1.0 + b.abs()))
-    }
-
-    /// The batch with inputs and queries `x ↦ R x`.
-    fn rotated(batch: &Batch<f64>, r: &DMatrix<f64>) -> Batch<f64> {
-        let r = Tensor::from_dmatrix(r);
-        let turn = |x: &Tensor<f64>| x.linear(&r, None);
-        Batch::new(turn(batch.inputs()), batch.targets().clone(), turn(batch.queries()), batch.query_targets().clone()).unwrap()
-    }
-
-    fn with_targets(batch: &Batch<f64>, targets: Tensor<f64>) -> Batch<f64> {
-        Batch::new(batch.inputs().clone(), targets, batch.queries().clone(), batch.query_targets().clone()).unwrap()
-    }
-
-    proptest! {
-        #![proptest_config(config())]
-
-        #[test]
-        fn layers_are_steps_of_gradient_descent((d, n, o, k, eta, seed) in case()) {
-            let batch = sample(d, n, o, seed);
-            let w0 = normal(o, d, seed);
-            let explicit = Stack::recurrent(Layer::gd_construction(d, o, n, eta, Some(&w0)).unwrap(), k);
-            let residual = Stack::recurrent(Layer::gd_construction(d, o, n, eta, None).unwrap(), k);
-            let explicit = explicit.predict_tokens(&Tokens::constructed(&batch, Some(&w0)).unwrap()).unwrap();
-            let residual = residual.predict_tokens(&Tokens::residual(&batch, &w0).unwrap()).unwrap();
-            for step in 1..=k {
-                let rows: Vec<f64> = (0..batch.len()).flat_map(|b| {
-                    let task = batch.task(b).unwrap();
-                    (gd(&task, eta, step, Some(&w0)).unwrap() * task.query).iter().copied().collect::<Vec<_>>()
-                }).collect();
-                let expected = Tensor::from_vec(rows, &[batch.len(), o]).unwrap();
-                prop_assert!(close(&explicit[step - 1], &expected, 1e-9));
-                prop_assert!(close(&residual[step - 1], &expected, 1e-9));
-            }
-        }
-
-        #[test]
-        fn layers_are_steps_of_gd_plus_plus((d, n, o, k, eta, seed) in case(), gamma in 0.0f64..0.1) {
-            let batch = sample(d, n, o, seed);
-            let stack = Stack::recurrent(Layer::gdpp_construction(d, o, n, eta, gamma).unwrap(), k);
-            let reference = Reference::GradientDescentPlusPlus { etas: vec![eta; k], gammas: vec![gamma; k] };
-            prop_assert!(close(&last(&stack, &batch), &reference.predict(&batch).unwrap(), 1e-9));
-            let plain = Reference::GradientDescentPlusPlus { etas: vec![eta; k], gammas: vec![0.0; k] };
-            let descent = Reference::GradientDescent { eta, steps: k };
-            prop_assert!(close(&plain.predict(&batch).unwrap(), &descent.predict(&batch).unwrap(), 1e-9));
-        }
-
-        #[test]
-        fn the_order_of_examples_does_not_matter((d, n, o, _, _, seed) in case(), kind in 0usize..3, turn in 0usize..8) {
-            let batch = sample(d, n, o, seed);
-            let order: Vec<usize> = (0..n).map(|i| (i + turn) % n).rev().collect();
-            let pick = |x: &Tensor<f64>| x.index_select(1, &order);
-            let other = Batch::new(pick(batch.inputs()), pick(batch.targets()), batch.queries().clone(), batch.query_targets().clone()).unwrap();
-            let kind = [AttentionKind::Linear, AttentionKind::Softmax, AttentionKind::Mix][kind];
-            let stack = random_stack(d, o, kind, seed);
-            prop_assert!(close(&last(&stack, &batch), &last(&stack, &other), 1e-9));
-        }
-
-        #[test]
-        fn scaled_targets_scale_predictions((d, n, o, k, eta, seed) in case(), c in -3.0f64..3.0) {
-            let batch = sample(d, n, o, seed);
-            let scaled = with_targets(&batch, batch.targets() * c);
-            let stack = Stack::recurrent(Layer::gdpp_construction(d, o, n, eta, 0.05).unwrap(), k);
-            prop_assert!(close(&(last(&stack, &batch) * c), &last(&stack, &scaled), 1e-9));
-        }
-
-        #[test]
-        fn rotations_of_the_inputs_do_not_matter((d, n, o, k, eta, seed) in case()) {
-            let batch = sample(d, n, o, seed);
-            let rotation = normal(d, d, seed).qr().q();
-            let stack = Stack::recurrent(Layer::gdpp_construction(d, o, n, eta, 0.05).unwrap(), k);
-            prop_assert!(close(&last(&stack, &batch), &last(&stack, &rotated(&batch, &rotation)), 1e-9));
-        }
-
-        #[test]
-        fn a_context_twice_gives_the_same_prediction((d, n, o, k, eta, seed) in case()) {
-            let batch = sample(d, n, o, seed);
-            let twice = |x: &Tensor<f64>| Tensor::concat(&[x.clone(), x.clone()], 1);
-            let doubled = Batch::new(twice(batch.inputs()), twice(batch.targets()), batch.queries().clone(), batch.query_targets().clone()).unwrap();
-            let once = Stack::recurrent(Layer::gd_construction(d, o, n, eta, None).unwrap(), k);
-            let double = Stack::recurrent(Layer::gd_construction(d, o, 2 * n, eta, None).unwrap(), k);
-            prop_assert!(close(&last(&once, &batch), &last(&double, &doubled), 1e-9));
-        }
-
-        #[test]
-        fn gradient_descent_tends_to_least_squares(d in 1usize..4, extra in 3usize..8, o in 1usize..3, seed in 0u64..1_000_000) {
-            let batch = sample(d, d + extra, o, seed);
-            let task = batch.task(0).unwrap();
-            let eigenvalues = (task.inputs.transpose() * &task.inputs).symmetric_eigenvalues();
-            prop_assume!(eigenvalues.min() > 1e-2 * eigenvalues.max());
-            let eta = 0.5 * step_limit(&task).unwrap();
-            let weights = gd_strict(&task, eta, 4000, None).unwrap();
-            prop_assert!((weights - least_squares(&task).unwrap()).norm() < 1e-8);
-        }
-
-        #[test]
-        fn the_gauge_of_keys_and_queries_does_not_matter((d, n, o, _, _, seed) in case(), c in 0.2f64..5.0) {
-            let batch = sample(d, n, o, seed);
-            let stack = random_stack(d, o, AttentionKind::Linear, seed);
-            let mut other = stack.clone();
-            for head in other.layers.iter_mut().flat_map(|layer| &mut layer.heads) {
-                head.query = &head.query * c;
-                head.key = &head.key * (1.0 / c);
-                head.value = &head.value * -c;
-                head.projection = &head.projection * (-1.0 / c);
-            }
-            prop_assert!(close(&last(&stack, &batch), &last(&other, &batch), 1e-8));
-        }
-
-        #[test]
-        fn ridge_is_least_squares_of_more_examples((d, n, o, _, lambda, seed) in case()) {
-            let task = sample(d, n, o, seed).task(0).unwrap();
-            let stacked = |top: &DMatrix<f64>, bottom: DMatrix<f64>| {
-                DMatrix::from_fn(n + d, top.ncols(), |i, j| if i < n { top[(i, j)] } else { bottom[(i - n, j)] })
-            };
-            let more = Task {
-                inputs: stacked(&task.inputs, DMatrix::identity(d, d) * lambda.sqrt()),
-                targets: stacked(&task.targets, DMatrix::zeros(d, o)),
-                ..task.clone()
-            };
-            prop_assert!((ridge(&task, lambda).unwrap() - least_squares(&more).unwrap()).norm() < 1e-8);
-        }
-
-        #[test]
-        fn single_precision_agrees_with_double((d, n, o, k, eta, seed) in case()) {
-            let batch = sample(d, n, o, seed);
-            let wide = Stack::recurrent(Layer::gdpp_construction(d, o, n, eta, 0.02).unwrap(), k);
-            let narrow = Stack::recurrent(LinearSelfAttention::<f32>::gdpp_construction(d, o, n, eta, 0.02).unwrap(), k);
-            let narrow = narrow.predict(&batch.cast()).unwrap().pop().unwrap();
-            prop_assert!(close(&narrow.cast(), &last(&wide, &batch), 1e-4));
-        }
-    }
+#[test]
+fn a_role_swapped_run_is_started_again() {
+    let tasks = TaskDistribution::from(RegressionTasks { dimension: 2, context: 10, ..RegressionTasks::default() });
+    let train = |seed, restarts| {
+        let options = TrainOptions { steps: 1000, batch: 32, seed, restarts, ..TrainOptions::default() };
+        train::<f32>(&StackConfig::default(), &tasks, &options, &mut Silent, &Cancel::new())
+    };
+    // Of the seeds 0 to 9, 4 alone begins with a run that ends at the swapped point.
+    let Err(InContextError::Stuck { loss }) = train(4, Some(0)) else { panic!("not role-swapped") };
+    let zero = 1.0 / 12.0;
+    assert!((loss / zero - (1.0 - (1.0 - 1.8 / 11.8) / 2.0)).abs() < 0.1, "{loss}");
+    let trained = train(4, Some(3)).unwrap();
+    assert_eq!((trained.restarts, trained.history.len()), (1, 1000));
+    assert!(trained.history[950..].iter().map(|(_, loss)| loss).sum::<f64>() / 50.0 < 0.25 * zero);
+    assert_eq!(train(4, None).unwrap().restarts, 0);
 }

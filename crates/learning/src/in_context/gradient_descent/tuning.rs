@@ -12,12 +12,15 @@ pub struct OneStepOptimum {
     pub eta: f64,
     /// The expected `½ ‖y_q − ŷ‖²` with η*.
     pub loss: f64,
+    /// The expected loss of predicting 0.
+    pub zero_loss: f64,
 }
 
 /// The step size that minimises the expected loss of one step for uniform inputs, in closed form.
 ///
 /// With `a = r/2`, `σ² = a²/3` and `m₄ = a⁴/5` (second and fourth moment of an entry):
-/// `η* = σ² / [(m₄ + (d−1)σ⁴)/N + σ⁴(N−1)/N]`, expected loss `½ s² σ² d (1 − η* σ²)` for each output.
+/// `η* = σ² / [(m₄ + (d−1)σ⁴)/N + σ⁴(N−1)/N]`, expected loss `½ s² σ² d (1 − η* σ²)` for each output,
+/// which is `(d − 0.2)/(N + d − 0.2)` of that of predicting 0.
 ///
 /// ```
 /// use gradus_learning::in_context::gradient_descent::{RegressionTasks, optimal_eta};
@@ -36,8 +39,8 @@ pub fn optimal_eta(tasks: &RegressionTasks) -> Result<OneStepOptimum> {
     let a = tasks.input_range / 2.0;
     let (variance, fourth) = (a * a / 3.0, a.powi(4) / 5.0);
     let eta = variance / ((fourth + (d - 1.0) * variance * variance) / n + variance * variance * (n - 1.0) / n);
-    let zero = 0.5 * tasks.weight_scale * tasks.weight_scale * variance * d * tasks.outputs as f64;
-    Ok(OneStepOptimum { eta, loss: zero * (1.0 - eta * variance) })
+    let zero_loss = 0.5 * tasks.weight_scale * tasks.weight_scale * variance * d * tasks.outputs as f64;
+    Ok(OneStepOptimum { eta, loss: zero_loss * (1.0 - eta * variance), zero_loss })
 }
 
 /// A tuned step size of gradient descent.
@@ -63,8 +66,15 @@ pub struct TunedGdPlusPlus {
 /// The step size with the least loss of `steps` steps of gradient descent on these tasks (2,000 suffice): a geometric grid,
 /// refined by golden section.
 ///
+/// ```
+/// use gradus_learning::in_context::gradient_descent::{RegressionTasks, tune_gd};
+/// let tasks = RegressionTasks::default().sample::<f64>(200, &mut gradus_base::stream(1, "tuning tasks", 0))?;
+/// assert!(tune_gd(&tasks, 2)?.loss < tune_gd(&tasks, 1)?.loss);
+/// # Ok::<(), gradus_learning::in_context::gradient_descent::InContextError>(())
+/// ```
+///
 /// # Errors
-/// [`InContextError::EmptyContext`] for no tasks, [`InContextError::InvalidOption`] for no steps.
+/// [`InContextError::InvalidOption`] for no steps, [`InContextError::Singular`] when all inputs are 0.
 pub fn tune_gd<T: Scalar>(batch: &Batch<T>, steps: usize) -> Result<TunedGd> {
     let scale = mean_scale(batch)?;
     let loss = |eta: f64| Reference::GradientDescent { eta, steps }.loss(batch).map(or_infinite);
@@ -78,13 +88,24 @@ pub fn tune_gd<T: Scalar>(batch: &Batch<T>, steps: usize) -> Result<TunedGd> {
 }
 
 /// η and γ with the least loss of `steps` steps of GD++ on these tasks, by the simplex method of Nelder and Mead from two
-/// starts.
+/// starts. A single step has no use for γ, which is then 0.
+///
+/// ```
+/// use gradus_learning::in_context::gradient_descent::{RegressionTasks, tune_gd, tune_gd_plus_plus};
+/// let tasks = RegressionTasks::default().sample::<f64>(100, &mut gradus_base::stream(1, "tuning tasks", 0))?;
+/// let tuned = tune_gd_plus_plus(&tasks, 2)?;
+/// assert!(tuned.gamma > 0.0 && tuned.loss < tune_gd(&tasks, 2)?.loss);
+/// # Ok::<(), gradus_learning::in_context::gradient_descent::InContextError>(())
+/// ```
 ///
 /// # Errors
 /// As [`tune_gd`].
 pub fn tune_gd_plus_plus<T: Scalar>(batch: &Batch<T>, steps: usize) -> Result<TunedGdPlusPlus> {
+    let TunedGd { eta: start, loss: plain } = tune_gd(batch, steps)?;
+    if steps == 1 {
+        return Ok(TunedGdPlusPlus { eta: start, gamma: 0.0, loss: plain });
+    }
     let scale = mean_scale(batch)?;
-    let start = tune_gd(batch, steps)?.eta;
     // Coordinates of order 1: ln(η/η_GD) and γ N mean eigenvalue.
     let gamma_unit = 1.0 / (scale * batch.examples() as f64);
     let parameters = |p: [f64; 2]| (start * p[0].exp(), p[1] * gamma_unit);
@@ -95,7 +116,7 @@ pub fn tune_gd_plus_plus<T: Scalar>(batch: &Batch<T>, steps: usize) -> Result<Tu
         }
         Reference::GradientDescentPlusPlus { etas: vec![eta; steps], gammas: vec![gamma; steps] }.loss(batch).map(or_infinite)
     };
-    let mut best = ([0.0, 0.0], loss([0.0, 0.0])?);
+    let mut best = ([0.0, 0.0], plain);
     for first in [[0.0, 0.02], [0.7, 0.15]] {
         let found = nelder_mead(loss, first, [0.3, 0.05])?;
         if found.1 < best.1 {
@@ -108,9 +129,6 @@ pub fn tune_gd_plus_plus<T: Scalar>(batch: &Batch<T>, steps: usize) -> Result<Tu
 
 /// The mean square of the inputs' entries.
 fn mean_scale<T: Scalar>(batch: &Batch<T>) -> Result<f64> {
-    if batch.is_empty() {
-        return Err(InContextError::EmptyContext);
-    }
     let scale = batch.inputs().cast::<f64>().square().mean().item();
     if scale > 0.0 { Ok(scale) } else { Err(InContextError::Singular { what: "the covariance of the inputs" }) }
 }
