@@ -3,22 +3,22 @@
 //! A layer of linear self-attention can be built that performs one step of gradient descent on the examples in its
 //! context. Trained on nothing but regression tasks, such a layer becomes the built one.
 
+mod construction;
 mod figures;
+mod trained;
 
 use std::path::Path;
 
-use gradus_autodiff::Tensor;
 use gradus_base::{Observer, stream};
 use gradus_learning::in_context::gradient_descent::{
-    Alignment, AttentionKind, AttentionOptions, Batch, CopyAnalysis, InContextError, InputLaw, LinearSelfAttention, NonlinearConfig,
-    NonlinearHead, OodAxis, Reference, RegressionTasks, SineTasks, Stack, StackConfig, TokenLayout, Tokens, TrainOptions, Trained, align,
-    copy_analysis, interpolate, ood_curve, optimal_eta, train, train_nonlinear, tune_gd, tune_gd_plus_plus,
+    Batch, InContextError, Reference, RegressionTasks, TrainOptions, optimal_eta, tune_gd, tune_gd_plus_plus,
 };
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use crate::common::statistics::largest_absolute;
-use crate::{Bound, ByProfile, ClaimSpec, Context, Experiment, ExperimentError, OptionKind, OptionSpec, Outcome, Profile};
+use crate::{Bound, ByProfile, ClaimSpec, Context, Experiment, ExperimentError, OptionKind, OptionSpec, Outcome, Profile, mean};
+use trained::{Classic, OneLayer, Sine, TwoSteps};
 
 const FULL: &[Profile] = &[Profile::Full];
 
@@ -39,7 +39,8 @@ pub(crate) static EXPERIMENT: Experiment = Experiment {
         ClaimSpec {
             id: "construction",
             text: "The constructed layers perform gradient descent exactly (Proposition 1), for up to ten steps",
-            metric: "largest difference of a prediction over the tasks, in f64",
+            metric: "largest difference of a prediction over the tasks, in f64, from zero and from random initial weights; on tasks of \
+                     your own, as a share of the largest prediction or target above 1",
             bound: Bound::AtMost(1e-9),
             profiles: &Profile::ALL,
             ..ClaimSpec::DEFAULT
@@ -98,7 +99,7 @@ pub(crate) static EXPERIMENT: Experiment = Experiment {
         kind: OptionKind::File(|file| read_tasks(file).map(drop)),
     }],
     seeds: ByProfile { smoke: 1, quick: 1, full: 5 },
-    seconds: ByProfile { smoke: 0.2, quick: 1.5, full: 160.0 },
+    seconds: ByProfile { smoke: 0.5, quick: 2.5, full: 160.0 },
     run,
 };
 
@@ -107,172 +108,264 @@ struct Sizes {
     tasks: RegressionTasks,
     /// Tasks of the construction check.
     checked: usize,
+    /// Tasks that step sizes are tuned on.
+    tuning: usize,
     /// Tasks of every comparison.
     evaluated: usize,
+    /// Tasks of each point out of distribution.
+    shifted: usize,
+    /// Training of one layer, of softmax attention and of two layers on classic tokens.
     train: TrainOptions,
+    /// Training of the recurrent layer.
+    two_steps: TrainOptions,
+    /// Training on sine waves.
+    sine: TrainOptions,
 }
 
 impl Sizes {
     fn of(profile: Profile) -> Self {
-        let five = RegressionTasks { dimension: 5, context: 10, ..RegressionTasks::default() };
-        let ten = RegressionTasks { dimension: 10, context: 10, ..RegressionTasks::default() };
-        let train = |steps, batch, every| TrainOptions { steps, batch, snapshot_every: Some(every), ..TrainOptions::default() };
+        let tasks = |dimension| RegressionTasks { dimension, context: 10, ..RegressionTasks::default() };
+        let train = |steps, batch, every| TrainOptions { steps, batch, snapshot_every: every, ..TrainOptions::default() };
+        let full = Self {
+            tasks: tasks(10),
+            checked: 1000,
+            tuning: 2000,
+            evaluated: 10_000,
+            shifted: 2000,
+            train: train(5000, 512, Some(250)),
+            two_steps: train(3000, 512, None),
+            sine: train(3000, 128, None),
+        };
         match profile {
-            Profile::Smoke => Self { tasks: five, checked: 100, evaluated: 500, train: train(20, 32, 10) },
-            Profile::Quick => Self { tasks: five, checked: 1000, evaluated: 10_000, train: train(1500, 256, 100) },
-            Profile::Full => Self { tasks: ten, checked: 1000, evaluated: 10_000, train: train(5000, 512, 250) },
+            Profile::Smoke => Self {
+                tasks: tasks(5),
+                checked: 100,
+                tuning: 50,
+                evaluated: 500,
+                shifted: 100,
+                train: train(20, 32, Some(10)),
+                two_steps: train(20, 32, None),
+                sine: train(20, 16, None),
+            },
+            Profile::Quick => Self { tasks: tasks(5), train: train(1500, 256, Some(100)), ..full },
+            Profile::Full => full,
         }
     }
 }
 
-/// One trained layer beside one step of gradient descent.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct OneLayer {
-    seed: u64,
-    restarts: u32,
-    /// Step, loss on that step's tasks: thinned to a few hundred points.
-    history: Vec<(u64, f64)>,
-    /// Step, comparison on the evaluation tasks.
-    snapshots: Vec<(u64, Alignment)>,
-    alignment: Alignment,
-    /// The loss halfway between the trained and the constructed weights.
-    interpolated: f64,
-    /// `KᵀQ` and `P V`, trained and constructed, in the gauge of the interpolation.
-    products: [Vec<Vec<f64>>; 4],
-    ood: Vec<OodCurve>,
-}
-
-/// Losses out of distribution.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct OodCurve {
-    law: InputLaw,
-    axis: OodAxis,
-    /// Scale, loss of the trained layer, loss of gradient descent.
-    points: Vec<[f64; 3]>,
-}
-
-/// A trained recurrent layer of two steps.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct TwoSteps {
-    restarts: u32,
-    /// Loss after each step: trained, then tuned gradient descent, then tuned GD++.
-    losses: Vec<f64>,
-    gd: f64,
-    gd_plus_plus: f64,
-}
-
-/// The tuned references of two steps.
+/// The references, tuned and in closed form.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct TwoStepReferences {
+struct References {
+    /// One step of gradient descent, in closed form: step size and expected loss.
+    eta_one: f64,
+    expected_one: f64,
+    /// Two steps of gradient descent, tuned.
     eta: f64,
+    /// Two steps of GD++, tuned.
     plus_eta: f64,
-    plus_gamma: f64,
+    gamma: f64,
 }
 
-/// Attention with a network in front, on sine waves.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Sine {
-    loss: f64,
-    fixed_head: f64,
-    zero: f64,
-    history: Vec<(u64, f64)>,
-    /// A few waves: query, target, prediction.
-    fits: Vec<[f64; 3]>,
+impl References {
+    fn of(sizes: &Sizes, seed: u64) -> Result<Self, InContextError> {
+        let one = optimal_eta(&sizes.tasks)?;
+        let tuning: Batch<f32> = sizes.tasks.sample(sizes.tuning, &mut stream(seed, "icl-tuning", 0))?;
+        let (two, plus) = (tune_gd(&tuning, 2)?, tune_gd_plus_plus(&tuning, 2)?);
+        Ok(Self { eta_one: one.eta, expected_one: one.loss, eta: two.eta, plus_eta: plus.eta, gamma: plus.gamma })
+    }
+
+    fn one_step(&self) -> Reference {
+        Reference::GradientDescent { eta: self.eta_one, steps: 1 }
+    }
+
+    fn two_steps(&self) -> Reference {
+        Reference::GradientDescent { eta: self.eta, steps: 2 }
+    }
+
+    fn two_steps_plus(&self) -> Reference {
+        Reference::GradientDescentPlusPlus { etas: vec![self.plus_eta; 2], gammas: vec![self.gamma; 2] }
+    }
 }
 
-/// The stages of the full profile; the others end after the second.
-const STAGES: [&str; 7] = ["construction", "one layer", "tuning", "two steps", "softmax", "copying", "sine waves"];
+/// The stages; the quick profile ends after the third.
+const STAGES: [&str; 7] = ["construction", "tuning", "one layer", "two steps", "softmax", "classic tokens", "sine waves"];
 
 fn run(context: &Context<'_>) -> Result<Outcome, ExperimentError> {
-    let full_profile = context.profile() == Profile::Full;
-    context.plan(STAGES.into_iter().take(if full_profile { STAGES.len() } else { 2 }));
+    let everything = context.profile() != Profile::Quick;
+    context.plan(STAGES.into_iter().take(if everything { STAGES.len() } else { 3 }));
     let sizes = Sizes::of(context.profile());
     let seeds = context.seeds();
     let mut outcome = Outcome::default();
     construction(context, &sizes, &mut outcome)?;
-
-    let optimum = optimal_eta(&sizes.tasks)?;
-    let descent = Reference::GradientDescent { eta: optimum.eta, steps: 1 };
-    let layers = each_seed(context, &seeds, "one layer", |seed, observer| one_layer(context, &sizes, &descent, seed, observer))?;
-    let ratio = |layer: &OneLayer| layer.alignment.loss_model / layer.alignment.loss_reference;
-    outcome.measure("loss", layers.iter().map(ratio));
-    outcome.measure("cosine", layers.iter().map(|layer| layer.alignment.model_cos));
-    outcome.measure("predictions", layers.iter().map(|layer| layer.alignment.preds_diff));
-    outcome.measure("interpolation", layers.iter().map(|layer| layer.interpolated / layer.alignment.loss_reference));
-    figures::one_layer(&mut outcome, &sizes.tasks, &layers);
-    let restarts: u32 = layers.iter().map(|layer| layer.restarts).sum();
-    outcome.note(format!(
-        "Runs that ended role-swapped (values reading inputs and keys reading targets) and were started again: {restarts} over {} seeds.",
-        layers.len()
-    ));
-    outcome.number("train", trains(&layers));
-    outcome.number("interpolation", serde_json::json!({ "loss": layers.iter().map(|layer| layer.interpolated).collect::<Vec<_>>() }));
-    outcome.number("ood", layers.first().map(|layer| &layer.ood));
-    outcome.number("layers", &layers);
-    let mut reference = serde_json::json!({ "gd_loss": layers.iter().map(|l| l.alignment.loss_reference).collect::<Vec<_>>(), "eta": optimum.eta, "expected_loss": optimum.loss });
-    if full_profile {
-        full(context, &sizes, &seeds, &mut outcome, &mut reference)?;
+    let references = context.part("references", || {
+        context.progress(0, 1, "tuning");
+        let references = References::of(&sizes, context.seed())?;
+        context.progress(1, 1, "tuning");
+        Ok(references)
+    })?;
+    reference_losses(context, &sizes, &references, &mut outcome)?;
+    one_layer(context, &sizes, &references, &seeds, &mut outcome)?;
+    if everything {
+        let few = &seeds[..seeds.len().min(3)];
+        two_steps(context, &sizes, &references, few, &mut outcome)?;
+        softmax(context, &sizes, &references, &mut outcome)?;
+        classic(context, &sizes, &references, &mut outcome)?;
+        sine(context, &sizes, few, &mut outcome)?;
     }
-    outcome.number("reference", reference);
     if context.profile() == Profile::Smoke {
         outcome.note("The smoke profile trains for twenty steps only: its losses mean nothing.");
     }
     Ok(outcome)
 }
 
-/// Two steps, softmax attention, classic tokens and sine waves.
-fn full(
+/// Constructed layers against gradient descent in f64.
+fn construction(context: &Context<'_>, sizes: &Sizes, outcome: &mut Outcome) -> Result<(), ExperimentError> {
+    let tasks: Batch<f64> =
+        RegressionTasks { dimension: 10, ..sizes.tasks }.sample(sizes.checked, &mut stream(context.seed(), "icl-check", 0))?;
+    let mut worst = construction::difference(&tasks, context.seed())?.absolute;
+    if let Some(file) = context.file("tasks")? {
+        let own = read_tasks(&file)?;
+        let difference = construction::difference(&own, context.seed())?;
+        outcome.note(format!(
+            "On the {} tasks of {} the construction differs from gradient descent by at most {:.1e}, {:.1e} of the largest prediction \
+             or target above 1.",
+            own.len(),
+            file.display(),
+            difference.absolute,
+            difference.relative(),
+        ));
+        worst = worst.max(difference.relative());
+    }
+    outcome.measure("construction", [worst]);
+    outcome.number("construction", json!({ "max_abs_diff": worst }));
+    Ok(())
+}
+
+fn read_tasks(file: &Path) -> Result<Batch<f64>, ExperimentError> {
+    let text = std::fs::read_to_string(file).map_err(|error| ExperimentError::file(file, error))?;
+    Batch::from_json(&text).map_err(|error| ExperimentError::file(file, error))
+}
+
+/// The losses of the references on the evaluation tasks of the first seed.
+fn reference_losses(context: &Context<'_>, sizes: &Sizes, references: &References, outcome: &mut Outcome) -> Result<(), ExperimentError> {
+    let test = trained::evaluation_tasks(sizes, context.seed())?;
+    outcome.number(
+        "reference",
+        json!({
+            "gd_loss": references.two_steps().loss(&test)?, "gdpp_loss": references.two_steps_plus().loss(&test)?,
+            "eta": references.eta, "gdpp_eta": references.plus_eta, "gamma": references.gamma,
+            "one_step": {
+                "gd_loss": references.one_step().loss(&test)?, "eta": references.eta_one, "expected_loss": references.expected_one,
+            },
+        }),
+    );
+    Ok(())
+}
+
+fn one_layer(
     context: &Context<'_>,
     sizes: &Sizes,
+    references: &References,
     seeds: &[u64],
     outcome: &mut Outcome,
-    reference: &mut serde_json::Value,
 ) -> Result<(), ExperimentError> {
-    let few = &seeds[..seeds.len().min(3)];
-    let tuned = context.part("two-step-references", || {
-        context.progress(0, 1, "tuning");
-        let tuning: Batch<f32> = sizes.tasks.sample(2000, &mut stream(context.seed(), "icl-tuning", 0))?;
-        let (gd, plus) = (tune_gd(&tuning, 2)?, tune_gd_plus_plus(&tuning, 2)?);
-        context.progress(1, 1, "tuning");
-        Ok(TwoStepReferences { eta: gd.eta, plus_eta: plus.eta, plus_gamma: plus.gamma })
-    })?;
-    let two = each_seed(context, few, "two steps", |seed, observer| two_steps(context, sizes, &tuned, seed, observer))?;
-    outcome.measure("two-steps", two.iter().filter_map(|run| Some(run.losses.last()? / run.gd)));
-    outcome.number("two_steps", &two);
-    reference["two_steps"] = serde_json::json!({
-        "eta": tuned.eta, "gdpp_eta": tuned.plus_eta, "gamma": tuned.plus_gamma,
-        "gd_loss": two.iter().map(|run| run.gd).collect::<Vec<_>>(), "gdpp_loss": two.iter().map(|run| run.gd_plus_plus).collect::<Vec<_>>(),
-    });
+    let one = |seed, observer: &mut dyn Observer| trained::one_layer(context, sizes, references, seed, observer);
+    let layers: Vec<OneLayer> = each_seed(context, seeds, "one layer", one)?;
+    outcome.measure("loss", layers.iter().map(|layer| layer.alignment.loss_model / layer.alignment.loss_reference));
+    outcome.measure("cosine", layers.iter().map(|layer| layer.alignment.model_cos));
+    outcome.measure("predictions", layers.iter().map(|layer| layer.alignment.preds_diff));
+    outcome.measure("interpolation", layers.iter().map(|layer| layer.interpolated / layer.alignment.loss_reference));
+    figures::one_layer(outcome, &sizes.tasks, &layers);
+    outcome.note(restarts("one-layer", layers.iter().map(|layer| layer.restarts)));
+    outcome.number("train", trains(&layers));
+    outcome.number("interpolation", json!({ "loss": mean_of(&layers, |layer| layer.interpolated) }));
+    outcome.number("ood", layers.first().map(|layer| &layer.ood));
+    outcome.number("layers", &layers);
+    Ok(())
+}
 
-    let softmax = context.part("softmax", || softmax(context, sizes, context.seed(), &mut context.observer("softmax", "two heads")))?;
+fn restarts(what: &str, restarts: impl ExactSizeIterator<Item = u32>) -> String {
+    let runs = restarts.len();
+    let count: u32 = restarts.sum();
+    format!(
+        "Over {runs} {what} runs, {count} trainings ended role-swapped (values reading inputs and keys reading targets) and were \
+         started again."
+    )
+}
+
+/// The training curves of the first seed under the keys of the JSON report.
+fn trains(layers: &[OneLayer]) -> Vec<serde_json::Value> {
+    let points = layers.first().into_iter().flat_map(|layer| &layer.snapshots);
+    points
+        .map(|(step, a)| json!({ "step": step, "loss": a.loss_model, "cos": a.model_cos, "model_diff": a.model_diff, "pred_diff": a.preds_diff }))
+        .collect()
+}
+
+fn two_steps(
+    context: &Context<'_>,
+    sizes: &Sizes,
+    references: &References,
+    seeds: &[u64],
+    outcome: &mut Outcome,
+) -> Result<(), ExperimentError> {
+    let one = |seed, observer: &mut dyn Observer| trained::two_steps(context, sizes, references, seed, observer);
+    let two: Vec<TwoSteps> = each_seed(context, seeds, "two steps", one)?;
+    outcome.measure("two-steps", two.iter().filter_map(|run| Some(run.losses.last()? / run.gd)));
+    outcome.note(restarts("two-step", two.iter().map(|run| run.restarts)));
+    outcome.figures.push(figures::two_steps(&two));
+    outcome.number("two_steps", &two);
+    Ok(())
+}
+
+fn softmax(context: &Context<'_>, sizes: &Sizes, references: &References, outcome: &mut Outcome) -> Result<(), ExperimentError> {
+    let train = || trained::softmax(context, sizes, references, context.seed(), &mut context.observer("softmax", "two heads"));
+    let softmax = context.part("softmax", train)?;
     outcome.note(format!(
-        "Softmax attention with two heads, trained as long: loss {:.4} against {:.4} of gradient descent, cosine {:.3} (not gated).",
+        "Softmax attention with two heads, trained as long from weights of variance scale 0.5: loss {:.4} against {:.4} of gradient \
+         descent, cosine {:.3} (not gated).",
         softmax.loss_model, softmax.loss_reference, softmax.model_cos
     ));
     outcome.number("softmax", softmax);
-    let copying = context.part("copying", || copying(context, sizes, context.seed(), &mut context.observer("copying", "two layers")))?;
+    Ok(())
+}
+
+fn classic(context: &Context<'_>, sizes: &Sizes, references: &References, outcome: &mut Outcome) -> Result<(), ExperimentError> {
+    let train = || trained::classic(context, sizes, references, context.seed(), &mut context.observer("classic tokens", "two layers"));
+    let classic: Classic = context.part("classic tokens", train)?;
+    let copied = classic.copied;
     outcome.note(format!(
-        "Classic tokens, inputs and targets in turn, two layers: a token's output of the first layer depends on the token itself with \
-         mean gradient norm {:.2}, on the token after it with {:.2}, on others with {:.2} (not gated).",
-        copying.own, copying.next, copying.other
+        "Classic tokens, inputs and targets in turn behind 20 entries of position encoding, two layers trained as long from weights of \
+         variance scale 0.5 with gradients clipped at 10: loss {:.4} against {:.4} of one step of gradient descent. A token's output of \
+         the first layer depends on the token itself with mean gradient norm {:.2}, on the token after it with {:.2}, on others with \
+         {:.2} (not gated).",
+        classic.loss, classic.loss_reference, copied.own, copied.next, copied.other
     ));
-    outcome.number("copying", copying);
-    let sine = each_seed(context, few, "sine waves", |seed, observer| sine(context, seed, observer))?;
+    outcome.number("copying", classic);
+    Ok(())
+}
+
+fn sine(context: &Context<'_>, sizes: &Sizes, seeds: &[u64], outcome: &mut Outcome) -> Result<(), ExperimentError> {
+    let one = |seed, observer: &mut dyn Observer| trained::sine(context, sizes, seed, observer);
+    let sine: Vec<Sine> = each_seed(context, seeds, "sine waves", one)?;
     outcome.measure("sine", sine.iter().map(|run| run.loss / run.zero));
-    figures::full(outcome, &two, &sine);
+    figures::sine(outcome, &sine);
     outcome.number(
         "nonlinear",
-        serde_json::json!({
-            "loss_tf": sine.iter().map(|run| run.loss).collect::<Vec<_>>(),
-            "loss_mlp_gd": sine.iter().map(|run| run.fixed_head).collect::<Vec<_>>(),
-            "loss_zero": sine.iter().map(|run| run.zero).collect::<Vec<_>>(),
+        json!({
+            "loss_tf": mean_of(&sine, |run| run.loss), "loss_mlp_gd": mean_of(&sine, |run| run.fixed_head),
+            "loss_zero": mean_of(&sine, |run| run.zero), "runs": sine,
         }),
     );
-    outcome.note(
-        "The sine waves are trained for 3,000 steps of 128 tasks from weights of variance scale 0.5; the paper's 0.002 goes with its \
-         20,000 steps of 2,048 tasks.",
-    );
+    outcome.note(format!(
+        "The sine waves are trained for {} steps of {} tasks from weights of variance scale 0.5; the paper's 0.002 goes with its 20,000 \
+         steps of 2,048 tasks.",
+        sizes.sine.steps, sizes.sine.batch
+    ));
     Ok(())
+}
+
+fn mean_of<T>(runs: &[T], f: impl Fn(&T) -> f64) -> f64 {
+    mean(&runs.iter().map(f).collect::<Vec<_>>())
 }
 
 /// One part for each seed, seeds in parallel.
@@ -291,178 +384,6 @@ fn each_seed<T: Serialize + serde::de::DeserializeOwned + Send>(
         Ok(part)
     };
     seeds.par_iter().map(one).collect()
-}
-
-/// Constructed layers against gradient descent in f64, from zero weights and from others.
-fn construction(context: &Context<'_>, sizes: &Sizes, outcome: &mut Outcome) -> Result<(), ExperimentError> {
-    let tasks: Batch<f64> =
-        RegressionTasks { dimension: 10, ..sizes.tasks }.sample(sizes.checked, &mut stream(context.seed(), "icl-check", 0))?;
-    let mut worst = largest_difference(&tasks)?;
-    if let Some(file) = context.file("tasks")? {
-        let own = read_tasks(&file)?;
-        let difference = largest_difference(&own)?;
-        outcome.note(format!(
-            "On the {} tasks of {} the construction differs from gradient descent by at most {difference:.1e}.",
-            own.len(),
-            file.display()
-        ));
-        worst = largest_absolute([worst, difference]);
-    }
-    outcome.measure("construction", [worst]);
-    outcome.number("construction", serde_json::json!({ "max_abs_diff": worst }));
-    Ok(())
-}
-
-fn read_tasks(file: &Path) -> Result<Batch<f64>, ExperimentError> {
-    let text = std::fs::read_to_string(file).map_err(|error| ExperimentError::file(file, error))?;
-    Batch::from_json(&text).map_err(|error| ExperimentError::file(file, error))
-}
-
-/// The largest difference of a prediction after one to ten steps.
-fn largest_difference(tasks: &Batch<f64>) -> Result<f64, ExperimentError> {
-    // A step size that converges for most draws; the identity holds for any.
-    let (eta, steps) = (0.5, 10);
-    let layer = LinearSelfAttention::gd_construction(tasks.dimension(), tasks.outputs(), tasks.examples(), eta, None)?;
-    let layers = Stack::recurrent(layer, tasks.outputs(), steps).predict(tasks)?;
-    let mut worst = 0.0f64;
-    for (predicted, steps) in layers.iter().zip(1..) {
-        let expected = Reference::GradientDescent { eta, steps }.predict(tasks)?;
-        worst = largest_absolute([worst, largest_absolute((predicted - &expected).as_slice().iter().copied())]);
-    }
-    Ok(worst)
-}
-
-fn one_layer(
-    context: &Context<'_>,
-    sizes: &Sizes,
-    descent: &Reference,
-    seed: u64,
-    observer: &mut dyn Observer,
-) -> Result<OneLayer, ExperimentError> {
-    let options = TrainOptions { seed, ..sizes.train };
-    let trained: Trained<f32> = train(&StackConfig::default(), &sizes.tasks.into(), &options, observer, context.cancel())?;
-    let test: Batch<f32> = sizes.tasks.sample(sizes.evaluated, &mut stream(seed, "icl-test", 0))?;
-    let Reference::GradientDescent { eta, .. } = *descent else {
-        return Err(ExperimentError::method("the reference is not gradient descent"));
-    };
-    let tasks = sizes.tasks;
-    let built =
-        Stack::new(vec![LinearSelfAttention::gd_construction(tasks.dimension, tasks.outputs, tasks.context, eta, None)?], tasks.outputs);
-    let averaged = interpolate(&trained.stack, &built, 0.5)?;
-    let snapshots = trained.snapshots.iter().map(|(step, stack)| Ok((*step, align(stack, descent, &test)?)));
-    let [own_key, own_value] = products(&interpolate(&trained.stack, &built, 0.0)?);
-    let [built_key, built_value] = products(&interpolate(&trained.stack, &built, 1.0)?);
-    let thin = (options.steps / 250).max(1);
-    Ok(OneLayer {
-        seed,
-        restarts: trained.restarts,
-        snapshots: snapshots.collect::<Result<_, InContextError>>()?,
-        history: trained.history.iter().copied().filter(|(step, _)| step % thin == 0).collect(),
-        alignment: align(&trained.stack, descent, &test)?,
-        interpolated: averaged.loss(&test)?,
-        products: [own_key, built_key, own_value, built_value],
-        ood: out_of_distribution(&trained.stack, descent, &tasks, seed)?,
-    })
-}
-
-fn out_of_distribution(stack: &Stack, descent: &Reference, tasks: &RegressionTasks, seed: u64) -> Result<Vec<OodCurve>, ExperimentError> {
-    let mut curves = Vec::new();
-    for (law, axis, scales) in [
-        (InputLaw::Uniform, OodAxis::InputRange, &[0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0][..]),
-        (InputLaw::Normal, OodAxis::InputRange, &[0.5, 1.0, 2.0, 3.0, 4.0, 5.0]),
-        (InputLaw::Exponential, OodAxis::InputRange, &[0.5, 1.0, 2.0, 3.0, 4.0, 5.0]),
-        (InputLaw::Laplace, OodAxis::InputRange, &[0.5, 1.0, 2.0, 3.0, 4.0, 5.0]),
-        (InputLaw::Uniform, OodAxis::WeightScale, &[0.5, 1.0, 2.0, 3.0, 4.0, 5.0]),
-    ] {
-        let points = ood_curve(stack, descent, &RegressionTasks { law, ..*tasks }, axis, scales, 2000, seed)?;
-        curves.push(OodCurve { law, axis, points: points.iter().map(|p| [p.scale, p.loss_model, p.loss_reference]).collect() });
-    }
-    Ok(curves)
-}
-
-/// `KᵀQ` and `P V` of the only layer.
-fn products(stack: &Stack) -> [Vec<Vec<f64>>; 2] {
-    let rows = |x: &Tensor| {
-        let width = x.shape().last().copied().unwrap_or(1);
-        x.as_slice().chunks(width).map(|row| row.iter().map(|&x| f64::from(x)).collect()).collect()
-    };
-    let head = &stack.layers[0].heads[0];
-    [rows(&head.key_query()), rows(&head.projection_value())]
-}
-
-fn two_steps(
-    context: &Context<'_>,
-    sizes: &Sizes,
-    tuned: &TwoStepReferences,
-    seed: u64,
-    observer: &mut dyn Observer,
-) -> Result<TwoSteps, ExperimentError> {
-    let config = StackConfig { repeats: 2, ..StackConfig::default() };
-    let options = TrainOptions { seed, steps: 3000, snapshot_every: None, ..sizes.train };
-    let trained: Trained<f32> = train(&config, &sizes.tasks.into(), &options, observer, context.cancel())?;
-    let test: Batch<f32> = sizes.tasks.sample(sizes.evaluated, &mut stream(seed, "icl-test", 0))?;
-    let plus = Reference::GradientDescentPlusPlus { etas: vec![tuned.plus_eta; 2], gammas: vec![tuned.plus_gamma; 2] };
-    Ok(TwoSteps {
-        restarts: trained.restarts,
-        losses: trained.stack.losses(&test)?,
-        gd: Reference::GradientDescent { eta: tuned.eta, steps: 2 }.loss(&test)?,
-        gd_plus_plus: plus.loss(&test)?,
-    })
-}
-
-fn softmax(context: &Context<'_>, sizes: &Sizes, seed: u64, observer: &mut dyn Observer) -> Result<Alignment, ExperimentError> {
-    let attention = AttentionOptions { kind: AttentionKind::Softmax, ..AttentionOptions::default() };
-    let config = StackConfig { heads: 2, init_scale: 0.5, attention, ..StackConfig::default() };
-    let options = TrainOptions { seed, restarts: None, snapshot_every: None, ..sizes.train };
-    let trained: Trained<f32> = train(&config, &sizes.tasks.into(), &options, observer, context.cancel())?;
-    let test: Batch<f32> = sizes.tasks.sample(sizes.evaluated, &mut stream(seed, "icl-test", 0))?;
-    Ok(align(&trained.stack, &Reference::GradientDescent { eta: optimal_eta(&sizes.tasks)?.eta, steps: 1 }, &test)?)
-}
-
-/// Mean gradient norms of the first layer's outputs with respect to its inputs.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Copying {
-    own: f64,
-    next: f64,
-    other: f64,
-}
-
-fn copying(context: &Context<'_>, sizes: &Sizes, seed: u64, observer: &mut dyn Observer) -> Result<Copying, ExperimentError> {
-    let positions = 20;
-    let layout = TokenLayout::Classic { positions, shared: false };
-    let config = StackConfig { layers: 2, layout, init_scale: 0.5, ..StackConfig::default() };
-    let options = TrainOptions { seed, restarts: None, snapshot_every: None, clip_norm: 10.0, ..sizes.train };
-    let trained: Trained<f32> = train(&config, &sizes.tasks.into(), &options, observer, context.cancel())?;
-    let test: Batch<f32> = sizes.tasks.sample(100, &mut stream(seed, "icl-test", 0))?;
-    let CopyAnalysis { own, next, other, .. } = copy_analysis(&trained.stack.layers[0], &Tokens::of(&test, layout)?)?;
-    Ok(Copying { own, next, other })
-}
-
-fn sine(context: &Context<'_>, seed: u64, observer: &mut dyn Observer) -> Result<Sine, ExperimentError> {
-    let tasks = SineTasks::default();
-    let options = TrainOptions { steps: 3000, batch: 128, seed, ..TrainOptions::default() };
-    let config = NonlinearConfig { init_scale: 0.5, ..NonlinearConfig::default() };
-    let mut fitted = |head| train_nonlinear::<f32>(&config, head, &tasks.into(), &options, observer, context.cancel());
-    let (trained, fixed) = (fitted(NonlinearHead::Trained)?, fitted(NonlinearHead::GradientDescent { eta: 1.0 })?);
-    let test: Batch<f32> = tasks.sample(10_000, &mut stream(seed, "icl-test", 0))?;
-    let predicted = trained.model.predict(&test)?;
-    let values = |x: &Tensor| x.as_slice().iter().take(200).map(|&x| f64::from(x)).collect::<Vec<_>>();
-    let rows = values(test.queries()).into_iter().zip(values(test.query_targets())).zip(values(&predicted));
-    Ok(Sine {
-        loss: trained.model.loss(&test)?,
-        fixed_head: fixed.model.loss(&test)?,
-        zero: Reference::Zero.loss(&test)?,
-        history: trained.history.iter().copied().filter(|(step, _)| step % 20 == 0).collect(),
-        fits: rows.map(|((query, target), prediction)| [query, target, prediction]).collect(),
-    })
-}
-
-/// The training curves under the keys of the JSON report.
-fn trains(layers: &[OneLayer]) -> Vec<serde_json::Value> {
-    let points = layers.first().into_iter().flat_map(|layer| &layer.snapshots);
-    points
-        .map(|(step, a)| serde_json::json!({ "step": step, "loss": a.loss_model, "cos": a.model_cos, "model_diff": a.model_diff, "pred_diff": a.preds_diff }))
-        .collect()
 }
 
 impl From<InContextError> for ExperimentError {
@@ -488,11 +409,54 @@ mod tests {
     }
 
     #[test]
-    fn the_smoke_profile_runs_and_the_construction_is_exact() {
+    fn the_smoke_profile_runs_every_block_and_the_construction_is_exact() {
         let run = smoke(None).unwrap();
         assert_eq!(run.report.system.claims[0].verdict, Verdict::Holds);
         assert_eq!(run.status, crate::Status::Holds);
+        let figures = run.report.system.figures.iter().map(|figure| figure.file.trim_end_matches(".svg").rsplit('/').next().unwrap());
+        let figures: Vec<&str> = figures.collect();
+        assert_eq!(figures, ["loss", "alignment", "weights", "out-of-distribution", "two-steps", "sine-training", "sine-fits"]);
         assert_eq!(smoke(None).unwrap().report.values, run.report.values);
+    }
+
+    #[test]
+    fn the_report_has_its_keys() {
+        let report = smoke(None).unwrap().report;
+        let numbers = &report.numbers;
+        for path in [
+            "/construction/max_abs_diff",
+            "/train/0/step",
+            "/train/0/loss",
+            "/train/0/cos",
+            "/train/0/model_diff",
+            "/train/0/pred_diff",
+            "/reference/gd_loss",
+            "/reference/gdpp_loss",
+            "/reference/eta",
+            "/reference/gamma",
+            "/interpolation/loss",
+            "/ood/0/scale",
+            "/ood/0/loss_tf",
+            "/ood/0/loss_gd",
+            "/nonlinear/loss_tf",
+            "/nonlinear/loss_mlp_gd",
+        ] {
+            assert!(numbers.pointer(path).is_some_and(serde_json::Value::is_number), "{path}");
+        }
+        for path in ["/ood/0/law", "/ood/0/axis"] {
+            assert!(numbers.pointer(path).is_some_and(serde_json::Value::is_string), "{path}");
+        }
+    }
+
+    #[test]
+    fn tasks_of_any_range() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tasks.json");
+        let task = r#"{"inputs": [[900, 100], [-800, 300]], "targets": [[2e6], [-1e6]], "query": [500, -700], "query_target": [0]}"#;
+        let small = r#"{"inputs": [[1, 0], [0.5, 1]], "targets": [[1], [2]], "query": [1, 1], "query_target": [0]}"#;
+        std::fs::write(&file, format!("[{task}, {small}]")).unwrap();
+        let run = smoke(Some(&file)).unwrap();
+        assert_eq!(run.report.system.claims[0].verdict, Verdict::Holds, "{:?}", run.report.system.claims[0]);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The figures of the page.
 
-use gradus_learning::in_context::gradient_descent::{OodAxis, RegressionTasks};
+use gradus_learning::in_context::gradient_descent::{Alignment, OodAxis, RegressionTasks};
 use gradus_report::{Bar, BarChart, HeatMap, LineChart, Panels, Reference, Scale, Series};
 
-use super::{OneLayer, Sine, TwoSteps};
+use super::trained::{Fit, FitPoint, OneLayer, OodRow, Sine, TwoSteps};
 use crate::common::statistics::largest_absolute;
 use crate::{Outcome, mean};
 
@@ -34,7 +34,7 @@ fn losses(layers: &[OneLayer]) -> gradus_report::Figure {
 }
 
 fn alignment(first: &OneLayer) -> gradus_report::Figure {
-    let panel = |title: &str, y: &str, f: &dyn Fn(&gradus_learning::in_context::gradient_descent::Alignment) -> f64| LineChart {
+    let panel = |title: &str, y: &str, f: &dyn Fn(&Alignment) -> f64| LineChart {
         title: title.into(),
         x_label: "training steps".into(),
         y_label: y.into(),
@@ -90,19 +90,17 @@ fn weights(tasks: &RegressionTasks, first: &OneLayer) -> gradus_report::Figure {
 }
 
 fn out_of_distribution(first: &OneLayer) -> gradus_report::Figure {
-    let worst = largest_absolute(first.ood.iter().flat_map(|curve| &curve.points).map(|[_, own, gd]| own / gd - 1.0));
-    let panel = |curve: &super::OodCurve| LineChart {
-        title: match curve.axis {
-            OodAxis::InputRange => format!("{:?} inputs", curve.law),
+    let worst = largest_absolute(first.ood.iter().map(|row| row.loss_tf / row.loss_gd - 1.0));
+    let curve = |name: &str, rows: &[OodRow], f: fn(&OodRow) -> f64| Series::new(name, rows.iter().map(|row| (row.scale, f(row))));
+    let panel = |rows: &[OodRow]| LineChart {
+        title: match rows[0].axis {
+            OodAxis::InputRange => format!("{:?} inputs", rows[0].law),
             OodAxis::WeightScale => "Larger weights".into(),
         },
         x_label: "scale".into(),
         y_label: "loss".into(),
         y_scale: Scale::Log,
-        series: vec![
-            Series::new("trained layer", curve.points.iter().map(|point| (point[0], point[1]))),
-            Series::new("gradient descent", curve.points.iter().map(|point| (point[0], point[2]))),
-        ],
+        series: vec![curve("trained layer", rows, |row| row.loss_tf), curve("gradient descent", rows, |row| row.loss_gd)],
         ..Default::default()
     };
     Panels {
@@ -112,20 +110,13 @@ fn out_of_distribution(first: &OneLayer) -> gradus_report::Figure {
              gradient descent with the step size of training.",
             100.0 * worst
         ),
-        panels: first.ood.iter().map(|curve| panel(curve).into()).collect(),
+        panels: first.ood.chunk_by(|a, b| (a.law, a.axis) == (b.law, b.axis)).map(|rows| panel(rows).into()).collect(),
         columns: 1,
     }
     .figure("out-of-distribution")
 }
 
-pub(super) fn full(outcome: &mut Outcome, two: &[TwoSteps], sine: &[Sine]) {
-    outcome.figures.push(two_steps(two));
-    if let Some(first) = sine.first() {
-        outcome.figures.push(sine_fit(first));
-    }
-}
-
-fn two_steps(two: &[TwoSteps]) -> gradus_report::Figure {
+pub(super) fn two_steps(two: &[TwoSteps]) -> gradus_report::Figure {
     let of = |f: &dyn Fn(&TwoSteps) -> Option<f64>| two.iter().filter_map(f).collect::<Vec<_>>();
     let bars = [
         ("trained, after the first step", of(&|run| run.losses.first().copied())),
@@ -148,41 +139,60 @@ fn two_steps(two: &[TwoSteps]) -> gradus_report::Figure {
     .figure("two-steps")
 }
 
-fn sine_fit(first: &Sine) -> gradus_report::Figure {
-    let wave = |column: usize| {
-        let mut points: Vec<(f64, f64)> = first.fits.iter().map(|row| (row[1], row[column])).collect();
-        points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        points
-    };
-    let after = LineChart {
-        title: "Prediction and target of 200 queries".into(),
-        x_label: "target".into(),
-        y_label: "prediction".into(),
-        series: vec![
-            Series::new("after training", wave(2)),
-            Series::new("exact", wave(1)),
-            Series::new("before training (0)", wave(1).into_iter().map(|(x, _)| (x, 0.0))),
-        ],
-        ..Default::default()
-    };
-    let training = LineChart {
-        title: "Training".into(),
+pub(super) fn sine(outcome: &mut Outcome, runs: &[Sine]) {
+    let Some(first) = runs.first() else { return };
+    outcome.figures.push(sine_training(first));
+    outcome.figures.push(sine_fits(&first.fits));
+}
+
+fn sine_training(first: &Sine) -> gradus_report::Figure {
+    LineChart {
+        title: "Training on sine waves".into(),
+        alt: format!(
+            "The trained network and attention end at a loss of {:.4}, the network trained for a constructed step of gradient descent at \
+             {:.4}; predicting 0 has {:.4}.",
+            first.loss, first.fixed_head, first.zero
+        ),
         x_label: "training steps".into(),
         y_label: "loss of the step's tasks".into(),
         y_scale: Scale::Log,
         series: vec![Series::new("network and attention", first.history.iter().map(|(step, loss)| (*step as f64, *loss)))],
         references: vec![Reference::new("predicting 0", first.zero)],
         ..Default::default()
+    }
+    .figure("sine-training")
+}
+
+fn sine_fits(fits: &[Fit]) -> gradus_report::Figure {
+    let curve = |name: &str, fit: &Fit, f: fn(&FitPoint) -> f64| Series::new(name, fit.curve.iter().map(|point| (point.x, f(point))));
+    let panel = |fit: &Fit| LineChart {
+        title: format!("Amplitude {}, phase {}", fit.amplitude, fit.phase),
+        x_label: "query x".into(),
+        y_label: "y".into(),
+        series: vec![
+            curve("sine", fit, |point| point.target),
+            // No line: gaps between the examples.
+            Series::new("examples in the context", fit.examples.iter().flat_map(|&[x, y]| [(x, y), (x, f64::NAN)])),
+            curve("before training", fit, |point| point.untrained),
+            curve("after training", fit, |point| point.trained),
+            curve("network and gradient descent", fit, |point| point.fixed_head),
+        ],
+        ..Default::default()
+    };
+    let error = |f: fn(&FitPoint) -> f64| {
+        mean(&fits.iter().flat_map(|fit| &fit.curve).map(|point| (f(point) - point.target).abs()).collect::<Vec<_>>())
     };
     Panels {
-        title: "Sine waves learned in context".into(),
+        title: "Sine waves from ten examples".into(),
         alt: format!(
-            "The trained network and attention end at a loss of {:.4}, the network trained for a constructed step of gradient descent at \
-             {:.4}; predicting 0 has {:.4}.",
-            first.loss, first.fixed_head, first.zero
+            "Along three waves the mean absolute error is {:.3} before training, {:.3} after it, and {:.3} for the network trained for a \
+             constructed step of gradient descent.",
+            error(|point| point.untrained),
+            error(|point| point.trained),
+            error(|point| point.fixed_head)
         ),
-        panels: vec![training.into(), after.into()],
+        panels: fits.iter().map(|fit| panel(fit).into()).collect(),
         columns: 1,
     }
-    .figure("sine")
+    .figure("sine-fits")
 }
