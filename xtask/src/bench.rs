@@ -9,7 +9,8 @@ use lexopt::prelude::*;
 use crate::{Failure, cargo};
 
 const HELP: &str = "\
-Builds the benchmarks optimised and runs them; the figures go to target/bench.
+Builds the benchmarks optimised and runs them; the figures go to target/bench: `ours.json` and
+`ours.md`, or with the peers `engine.json`, `engine.md` and what the README of benches names.
 
 Usage: cargo xtask bench [--peers] [-- ARGUMENTS…]
 
@@ -35,7 +36,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Result<(), Failure> {
             other => return Err(other.unexpected().into()),
         }
     }
-    let mut bench = cargo::command(&["run", "--release", "--quiet", "--package", "gradus-benches", "--"]);
+    let mut bench = cargo::run(&["--release", "--package", "gradus-benches", "--"]);
     if peers {
         bench.arg("--python").arg(python()?);
     }
@@ -60,7 +61,9 @@ fn python() -> Result<PathBuf, Failure> {
     eprintln!("installing the peers into {}: some gigabytes, some minutes", folder.display());
     must(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
     must(Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r"]).arg(&requirements))?;
-    std::fs::write(&done, wanted).map_err(|error| failed(&done, &error))?;
+    // Renamed, so that half a copy is never there.
+    let copy = folder.join("installed.tmp");
+    std::fs::write(&copy, wanted).and_then(|()| std::fs::rename(&copy, &done)).map_err(|error| failed(&done, &error))?;
     Ok(python)
 }
 

@@ -1,6 +1,6 @@
 //! Running cargo from the workspace root.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
@@ -17,6 +17,13 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(root());
     command
+}
+
+/// `cargo run ARGUMENTS…`. The progress of the build is for people: elsewhere it would mix with what the program says for
+/// other programs.
+pub(crate) fn run(arguments: &[&str]) -> Command {
+    let quiet: &[&str] = if std::io::stderr().is_terminal() { &[] } else { &["--quiet"] };
+    command(&[&["run"], quiet, arguments].concat())
 }
 
 /// Runs to the end with the terminal's own input and output; the exit status.
@@ -61,6 +68,14 @@ pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
         return Err(Failure::Failed(format!("{command:?} failed")));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Runs to the end; what the command warned of, and its whole standard error where it failed.
+pub(crate) fn warnings(command: &mut Command) -> Result<Vec<String>, Failure> {
+    let output = command.stdout(Stdio::inherit()).output().map_err(|error| cannot_run(command, &error))?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    let kept = |line: &&str| !output.status.success() || line.starts_with("warning");
+    Ok(text.lines().filter(kept).map(str::to_owned).collect())
 }
 
 /// Runs to the end, prints standard output as it comes, and returns it with whether the run succeeded.

@@ -38,7 +38,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Result<(), Failure> {
 
 /// Builds the API documentation with warnings denied; the exit status.
 pub(crate) fn api() -> Result<u8, Failure> {
-    cargo::status(cargo::command(&["doc", "--quiet", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+    cargo::status(cargo::command(&["doc", "--quiet", "--workspace", "--all-features", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
 fn book() -> Result<(), Failure> {

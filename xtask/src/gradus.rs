@@ -1,7 +1,6 @@
 //! `cargo xtask reproduce` and `cargo xtask list`: the `gradus` command, built on the way.
 
 use std::ffi::{OsStr, OsString};
-use std::io::IsTerminal;
 
 use crate::{Failure, cargo};
 
@@ -9,9 +8,7 @@ use crate::{Failure, cargo};
 ///
 /// The dev profile is optimised, so this builds nothing that the tests do not need as well.
 pub(crate) fn run(command: &OsStr, arguments: Vec<OsString>) -> Result<(), Failure> {
-    // The build's progress is for people: elsewhere it would mix with what the command says for programs.
-    let quiet: &[&str] = if std::io::stderr().is_terminal() { &[] } else { &["--quiet"] };
-    let mut gradus = cargo::command(&[&["run"], quiet, &["--package", "gradus-cli", "--"]].concat());
+    let mut gradus = cargo::run(&["--package", "gradus-cli", "--"]);
     gradus.arg(command).args(arguments);
     // Relative paths (--data, --out) mean what they mean to the person who typed them; cargo finds
     // the workspace from any folder inside it, which is where `cargo xtask` works at all.

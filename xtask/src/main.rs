@@ -6,6 +6,7 @@ mod cargo;
 mod data;
 mod docs;
 mod gradus;
+mod sources;
 mod test;
 
 use std::ffi::OsString;

@@ -2,16 +2,16 @@
 
 use std::ffi::OsString;
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::ops::AddAssign;
 use std::time::Instant;
 
 use lexopt::prelude::*;
 
-use crate::{Failure, arrows, cargo, docs};
+use crate::{Failure, arrows, cargo, docs, sources};
 
 const HELP: &str = "\
 Runs every check of the project: format, lints, unit, property and documentation tests, API
-documentation, crate arrows, builds without the tensor crate, a smoke run of every system.
+documentation, crate arrows, packages, builds without the tensor crate, a smoke run of every system.
 All steps run even when one fails; the last line says `N passed, N failed`.
 
 Usage: cargo xtask test
@@ -40,6 +40,13 @@ struct Count {
 impl Count {
     fn one(good: bool) -> Self {
         Self { passed: u64::from(good), failed: u64::from(!good) }
+    }
+}
+
+impl AddAssign for Count {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
     }
 }
 
@@ -93,12 +100,14 @@ type Step = (&'static str, fn() -> Result<Count, Failure>);
 
 const STEPS: &[Step] = &[
     ("format", || one(&["fmt", "--all", "--check"])),
-    ("lints", || one(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])),
+    ("lints", || one(&["clippy", "--quiet", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])),
     ("tests", tests),
     ("API documentation", || Ok(Count::one(docs::api()? == 0))),
     ("pages of the book", || listed(docs::missing_pages()?)),
-    ("property tests where they are found", || listed(stray_properties(&cargo::root().join("crates"))?)),
+    ("property tests where they are found", || listed(sources::stray_properties()?)),
+    ("a reason for every dependency", || listed(sources::dependencies_without_reason()?)),
     ("crate arrows", || listed(arrows::violations()?)),
+    ("packages", || listed(sources::flaws_of_packages()?)),
     ("builds without the tensor crate", without_autodiff),
     ("smoke run of every system", smoke),
 ];
@@ -114,8 +123,7 @@ fn everything() -> Result<(), Failure> {
         });
         let verdict = if count.failed == 0 { "ok" } else { "FAILED" };
         println!("== {name}: {verdict}, {:.1} s\n", start.elapsed().as_secs_f64());
-        total.passed += count.passed;
-        total.failed += count.failed;
+        total += count;
     }
     finish(total)
 }
@@ -137,8 +145,15 @@ fn listed(problems: Vec<String>) -> Result<Count, Failure> {
 }
 
 fn tests() -> Result<Count, Failure> {
-    let (good, seen) = cargo::tee(&mut cargo::command(&["test", "--workspace", "--no-fail-fast"]))?;
-    Ok(tests_count(good, &seen))
+    let mut count = Count::default();
+    let workspace: &[&str] = &["--workspace", "--no-fail-fast"];
+    // A feature for the tests of users: no crate of ours turns it on, and for all to do so would build all of them twice.
+    let strategies: &[&str] = &["--package", "gradus-autodiff", "--all-features", "--doc", "strategies"];
+    for choice in [workspace, strategies] {
+        let (good, seen) = cargo::tee(&mut cargo::command(&[&["test"], choice].concat()))?;
+        count += tests_count(good, &seen);
+    }
+    Ok(count)
 }
 
 /// Sums the `test result:` lines; a run that failed without a failed test (it did not build) is one failure.
@@ -163,47 +178,21 @@ fn tests_count(good: bool, seen: &str) -> Count {
 fn without_autodiff() -> Result<Count, Failure> {
     let mut count = Count::default();
     for package in optional_autodiff()? {
-        // The facade alone is empty: it is tried with the crates that need no tensors.
-        let features = if package == "gradus" { "checkpoint,data,merging" } else { "" };
+        // What is left of a crate without tensors is tested. The facade has no code, and its tests are the pages of the
+        // book, which use every crate: it is only built, with the crates that need no tensors.
+        let (verb, features) = if package == "gradus" { ("check", "checkpoint,data,merging") } else { ("test", "") };
         let choice = ["--package", &package, "--no-default-features", "--features", features];
-        println!("{}", choice.join(" "));
-        // Not only built: what is left without the tensor crate is tested.
-        let tested = cargo::status(&mut cargo::command(&[&["test", "--quiet"], &choice[..]].concat()))?;
+        println!("{verb} {}", choice.join(" "));
+        let good = cargo::status(&mut cargo::command(&[&[verb, "--quiet"], &choice[..]].concat()))? == 0;
         let tree =
             cargo::output(&mut cargo::command(&[&["tree"], &choice[..], &["--edges", "normal,build", "--prefix", "none"]].concat()))?;
         let absent = !tree.lines().any(|line| line.starts_with("gradus-autodiff "));
         if !absent {
             println!("{package} has gradus-autodiff in its tree without default features");
         }
-        let good = Count::one(tested == 0 && absent);
-        count.passed += good.passed;
-        count.failed += good.failed;
+        count += Count::one(good && absent);
     }
     Ok(count)
-}
-
-/// Property tests outside a module `properties`, by whose name `--properties` finds them.
-fn stray_properties(folder: &Path) -> Result<Vec<String>, Failure> {
-    let failed = |error| Failure::Failed(format!("{}: {error}", folder.display()));
-    let mut stray = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.is_dir() {
-            stray.extend(stray_properties(&path)?);
-        } else if path.extension().is_some_and(|kind| kind == "rs") {
-            let source = std::fs::read_to_string(&path).map_err(failed)?;
-            let line = stray_property(&source).map(|line| format!("{}:{line}: `proptest!` outside `mod properties`", path.display()));
-            stray.extend(line);
-        }
-    }
-    Ok(stray)
-}
-
-/// The line of the first property test before any module `properties`.
-fn stray_property(source: &str) -> Option<usize> {
-    let lines = (1..).zip(source.lines().map(str::trim_start));
-    let mut before = lines.take_while(|(_, line)| !line.starts_with("mod properties"));
-    before.find(|(_, line)| line.starts_with("proptest!")).map(|(number, _)| number)
 }
 
 /// The packages whose manifest declares a feature `autodiff`.
@@ -290,13 +279,6 @@ mod tests {
     fn a_build_failure_is_one_failure() {
         assert_eq!(tests_count(false, ""), Count { passed: 0, failed: 1 });
         assert_eq!(tests_count(true, ""), Count { passed: 0, failed: 0 });
-    }
-
-    #[test]
-    fn property_tests_outside_their_module_are_found() {
-        assert_eq!(stray_property("use x;\n    proptest! {\n"), Some(2));
-        assert_eq!(stray_property("mod properties {\n    proptest! {\n"), None);
-        assert_eq!(stray_property("//! proptest!(|x| {})\nfn f() {}\n"), None);
     }
 
     #[test]

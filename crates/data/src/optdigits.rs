@@ -18,8 +18,9 @@ const CLASSES: usize = 10;
 /// ```
 ///
 /// # Errors
-/// [`DataError::Io`], [`DataError::Gzip`], [`DataError::LongLine`], [`DataError::Ragged`] and [`DataError::Cell`] with the
-/// file, line and column; [`DataError::Empty`] for a file without rows, or for no files.
+/// [`DataError::Io`], [`DataError::Gzip`], [`DataError::LongLine`], [`DataError::Ragged`] and [`DataError::Cell`] (`nan` is
+/// one, as every cell that is not a whole number) with the file, line, column and byte; [`DataError::Empty`] for a file
+/// without rows, or for no files.
 pub fn load<P: AsRef<Path>>(paths: &[P]) -> Result<Dataset, DataError> {
     let (mut features, mut labels) = (Vec::new(), Vec::new());
     for file in paths {
