@@ -47,7 +47,7 @@ impl TokenLayout {
 
     /// Entries of a token.
     pub fn width(self, dimension: usize, outputs: usize) -> usize {
-        dimension + self.beside_inputs(outputs)
+        dimension.saturating_add(self.beside_inputs(outputs))
     }
 
     /// Entries of an input in tokens of this width, or `None` when they leave no room for one.
@@ -66,7 +66,8 @@ impl TokenLayout {
     fn beside_inputs(self, outputs: usize) -> usize {
         match self {
             Self::Classic { positions, shared: true } => positions,
-            _ => self.positions() + outputs,
+            // Sizes from a file may be anything; what is too large fits no width.
+            _ => self.positions().saturating_add(outputs),
         }
     }
 }

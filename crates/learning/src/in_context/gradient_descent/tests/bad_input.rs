@@ -371,3 +371,11 @@ fn stacks_that_cannot_be_interpolated() {
     turned.value = Tensor::zeros(&[3, 3]);
     assert_eq!(interpolate(&with(turned), &one, 0.0), interpolate(&one, &one, 0.0));
 }
+
+#[test]
+fn token_sizes_that_overflow_fit_no_width() {
+    for (positions, outputs) in [(usize::MAX - 1, 2), (2, usize::MAX)] {
+        let layout = TokenLayout::Classic { positions, shared: false };
+        assert_eq!((layout.dimension(8, outputs), layout.width(3, outputs)), (None, usize::MAX));
+    }
+}
