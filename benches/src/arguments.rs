@@ -10,7 +10,8 @@ use crate::workloads::{ALL, Make};
 
 const HELP: &str = "\
 Times the engine's workloads, alone or alternating with PyTorch and JAX on the same inputs.
-Results go to target/bench: engine.json, engine.md, machine.json.
+Results go to target/bench: ours.json and ours.md, with peers engine.json and engine.md, and beside
+them *.machine.json; those of --only are named *-part and leave an earlier full run as it is.
 
 Usage: cargo xtask bench [--peers] [-- OPTIONS]
 

@@ -2,6 +2,7 @@
 //! `cargo xtask bench --peers` builds it, installs the peers and runs it.
 
 mod arguments;
+mod cores;
 mod peer;
 mod report;
 mod statistics;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use arguments::Arguments;
 use peer::Peer;
-use report::{Machine, Row, Turns};
+use report::{Machine, Own, Results, Row, Turns};
 use workloads::Workload;
 
 /// Sleep before each turn, for the threads of the side before to stop waiting actively (OpenMP's do for some
@@ -71,13 +72,15 @@ fn folder() -> PathBuf {
 
 /// Runs everything; whether every peer ran and agreed.
 fn bench(arguments: &Arguments) -> Result<bool, Failure> {
+    let mut machine = Machine::describe(arguments.threads, arguments.rounds);
+    // Before any thread or peer is started: they inherit it.
+    cores::bind(arguments.threads);
     rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build_global()?;
     let folder = folder();
     for part in ["inputs", "outputs"] {
         let part = folder.join(part);
         std::fs::create_dir_all(&part).map_err(|source| Failure::File { file: part, source })?;
     }
-    let mut machine = Machine::describe(arguments.threads, arguments.rounds);
     let mut ours = arguments.workloads.iter().map(|make| make()).collect::<Result<Vec<_>, _>>()?;
     let mut peers = match &arguments.python {
         Some(python) => peer::start_all(python, arguments.threads)?,
@@ -106,21 +109,24 @@ fn bench(arguments: &Arguments) -> Result<bool, Failure> {
     }
     let others = before.zip(report::other_work(&idle.processes)).map(|(before, after)| (after - before) / start.elapsed().as_secs_f64());
     machine.finish(&peers, idle.shares(), others);
-    let rows: Vec<Row> = turns.iter().flat_map(|t| t.rows(&peers)).collect();
+    let complete = workloads::ALL.iter().all(|(name, _)| ours.iter().any(|workload| workload.name == *name));
+    let results = Results::new(folder, !peers.is_empty(), complete);
+    results.json(".machine", &machine)?;
     if peers.is_empty() {
-        let table = report::own_table(&turns);
+        let rows: Vec<Own> = turns.iter().map(Turns::own).collect();
+        let table = report::own_table(&rows);
         print!("{table}");
-        report::write(&folder.join("ours.md"), &table)?;
+        results.json("", &rows)?;
+        results.text(".md", &table)?;
         return Ok(true);
     }
-    // A part of the workloads does not take the place of all.
-    let name = if arguments.workloads.len() == workloads::ALL.len() { "engine" } else { "engine-part" };
+    let rows: Vec<Row> = turns.iter().flat_map(|t| t.rows(&peers)).collect();
     let table = report::table(&rows);
     print!("{table}");
-    report::write(&folder.join(format!("{name}.json")), &serde_json::to_string_pretty(&rows)?)?;
-    report::write(&folder.join(format!("{name}.md")), &table)?;
-    report::write(&folder.join("machine.json"), &serde_json::to_string_pretty(&machine)?)?;
-    Ok(rows.iter().all(|row| row.ratio.is_some()))
+    results.json("", &rows.iter().map(|row| &row.timing).collect::<Vec<_>>())?;
+    results.json(".agreement", &rows.iter().map(|row| &row.agreement).collect::<Vec<_>>())?;
+    results.text(".md", &table)?;
+    Ok(rows.iter().all(|row| row.timing.ratio.is_some()))
 }
 
 /// Hands the inputs to every side and compares what they make of them.

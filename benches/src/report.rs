@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -33,9 +33,15 @@ pub(crate) struct PeerTurns {
     pub(crate) failure: Option<String>,
 }
 
+/// A row of the table.
+pub(crate) struct Row {
+    pub(crate) timing: Timing,
+    pub(crate) agreement: Agreement,
+}
+
 /// A row of `engine.json`.
 #[derive(Serialize)]
-pub(crate) struct Row {
+pub(crate) struct Timing {
     workload: &'static str,
     peer: &'static str,
     ours_ms: f64,
@@ -44,12 +50,26 @@ pub(crate) struct Row {
     pub(crate) ratio: Option<f64>,
     /// The 10th and the 90th percentile of the rounds' ratios.
     spread: Option<[f64; 2]>,
-    /// The largest relative Euclidean difference of an output; in the table alone.
-    #[serde(skip)]
+}
+
+/// Whether a peer did the same work: a row of `engine.agreement.json`.
+#[derive(Serialize)]
+pub(crate) struct Agreement {
+    workload: &'static str,
+    peer: &'static str,
+    /// The largest relative Euclidean difference of an output.
     difference: Option<f64>,
-    /// Why there is no ratio; in the table alone.
-    #[serde(skip)]
+    /// Why there is no ratio.
     reason: Option<String>,
+}
+
+/// A row of `ours.json`.
+#[derive(Serialize)]
+pub(crate) struct Own {
+    workload: &'static str,
+    ours_ms: f64,
+    /// The 10th and the 90th percentile of the rounds' times, in ms.
+    spread: [f64; 2],
 }
 
 impl Turns {
@@ -57,26 +77,31 @@ impl Turns {
         Self { workload, ours: Vec::new(), peers: (0..peers).map(|_| PeerTurns::default()).collect() }
     }
 
+    pub(crate) fn own(&self) -> Own {
+        Own { workload: self.workload, ours_ms: median(&self.ours), spread: spread(&self.ours) }
+    }
+
     pub(crate) fn rows(&self, peers: &[Peer]) -> Vec<Row> {
         peers.iter().zip(&self.peers).map(|(peer, turns)| self.row(peer.name, turns)).collect()
     }
 
     fn row(&self, peer: &'static str, turns: &PeerTurns) -> Row {
+        let workload = self.workload;
         let reason = turns.disagreement.clone().or_else(|| turns.failure.clone());
         let ratios: Vec<f64> = turns.ms.iter().zip(&self.ours).map(|(peer, ours)| peer / ours).collect();
         let (ours_ms, peer_ms) = (median(&self.ours), (!turns.ms.is_empty()).then(|| median(&turns.ms)));
         let counts = reason.is_none();
+        let ratio = peer_ms.filter(|_| counts).map(|ms| ms / ours_ms);
         Row {
-            workload: self.workload,
-            peer,
-            ours_ms,
-            peer_ms,
-            ratio: peer_ms.filter(|_| counts).map(|ms| ms / ours_ms),
-            spread: counts.then(|| [quantile(&ratios, 0.1), quantile(&ratios, 0.9)]),
-            difference: turns.difference.filter(|d| d.is_finite()),
-            reason,
+            timing: Timing { workload, peer, ours_ms, peer_ms, ratio, spread: counts.then(|| spread(&ratios)) },
+            agreement: Agreement { workload, peer, difference: turns.difference.filter(|d| d.is_finite()), reason },
         }
     }
+}
+
+/// The 10th and the 90th percentile.
+fn spread(values: &[f64]) -> [f64; 2] {
+    [quantile(values, 0.1), quantile(values, 0.9)]
 }
 
 /// The rows as a Markdown table.
@@ -85,9 +110,9 @@ pub(crate) fn table(rows: &[Row]) -> String {
         "| workload | peer  | ours ms | peer ms | ratio | p10–p90     | difference |\n\
          |----------|-------|--------:|--------:|------:|-------------|------------|\n",
     );
-    for row in rows {
+    for Row { timing, agreement } in rows {
         let number = |x: Option<f64>, decimals: usize| x.map_or("–".to_owned(), |x| format!("{x:.decimals$}"));
-        let spread = match (&row.reason, row.spread) {
+        let spread = match (&agreement.reason, timing.spread) {
             (Some(reason), _) => reason.clone(),
             (None, Some([low, high])) => format!("{low:.2}–{high:.2}"),
             (None, None) => "–".to_owned(),
@@ -95,29 +120,29 @@ pub(crate) fn table(rows: &[Row]) -> String {
         let _ = writeln!(
             table,
             "| {:<8} | {:<5} | {:>7} | {:>7} | {:>5} | {:<11} | {:<10} |",
-            row.workload,
-            row.peer,
-            number(Some(row.ours_ms), 4),
-            number(row.peer_ms, 4),
-            number(row.ratio, 2),
+            timing.workload,
+            timing.peer,
+            number(Some(timing.ours_ms), 4),
+            number(timing.peer_ms, 4),
+            number(timing.ratio, 2),
             spread,
-            row.difference.map_or("–".to_owned(), |d| format!("{d:.0e}")),
+            agreement.difference.map_or("–".to_owned(), |d| format!("{d:.0e}")),
         );
     }
     table
 }
 
-/// Our times alone.
-pub(crate) fn own_table(turns: &[Turns]) -> String {
+/// Our times alone as a Markdown table.
+pub(crate) fn own_table(rows: &[Own]) -> String {
     let mut table = String::from("| workload | ms      | p10–p90         |\n|----------|--------:|-----------------|\n");
-    for t in turns {
-        let spread = format!("{:.4}–{:.4}", quantile(&t.ours, 0.1), quantile(&t.ours, 0.9));
-        let _ = writeln!(table, "| {:<8} | {:>7.4} | {spread:<15} |", t.workload, median(&t.ours));
+    for Own { workload, ours_ms, spread: [low, high] } in rows {
+        let spread = format!("{low:.4}–{high:.4}");
+        let _ = writeln!(table, "| {workload:<8} | {ours_ms:>7.4} | {spread:<15} |");
     }
     table
 }
 
-/// What the figures were measured on, for `machine.json`.
+/// What the figures were measured on, for `engine.machine.json`.
 #[derive(Serialize)]
 pub(crate) struct Machine {
     processor: Option<String>,
@@ -190,9 +215,30 @@ pub(crate) fn other_work(own: &[u32]) -> Option<f64> {
     Some(busy / TICKS - own.as_secs_f64())
 }
 
-/// Writes a text file whole.
-pub(crate) fn write(file: &Path, text: &str) -> Result<(), Failure> {
-    gradus_base::atomic_write(file, |out| out.write_all(text.as_bytes())).map_err(|source| Failure::File { file: file.to_owned(), source })
+/// The files of a run, which have the first part of their names in common.
+pub(crate) struct Results {
+    folder: PathBuf,
+    name: String,
+}
+
+impl Results {
+    /// Runs with peers are `engine`, without `ours`. A part of the workloads does not take the place of all.
+    pub(crate) fn new(folder: PathBuf, peers: bool, complete: bool) -> Self {
+        let (name, part) = (if peers { "engine" } else { "ours" }, if complete { "" } else { "-part" });
+        Self { folder, name: format!("{name}{part}") }
+    }
+
+    /// Writes one of them whole, `content` as JSON.
+    pub(crate) fn json(&self, kind: &str, content: &impl Serialize) -> Result<(), Failure> {
+        self.text(&format!("{kind}.json"), &serde_json::to_string_pretty(content)?)
+    }
+
+    /// Writes one of them whole.
+    pub(crate) fn text(&self, kind: &str, text: &str) -> Result<(), Failure> {
+        let file = self.folder.join(format!("{}{kind}", self.name));
+        eprintln!("writing {}", file.display());
+        gradus_base::atomic_write(&file, |out| out.write_all(text.as_bytes())).map_err(|source| Failure::File { file, source })
+    }
 }
 
 #[cfg(test)]
@@ -207,8 +253,8 @@ mod tests {
     fn the_ratio_is_of_medians_and_the_spread_of_rounds() {
         let t = turns(PeerTurns { ms: vec![2.0, 6.0, 4.0], difference: Some(1e-6), ..PeerTurns::default() });
         let row = t.row("torch", &t.peers[0]);
-        assert_eq!((row.ours_ms, row.peer_ms, row.ratio), (2.0, Some(4.0), Some(2.0)));
-        let [low, high] = row.spread.unwrap();
+        assert_eq!((row.timing.ours_ms, row.timing.peer_ms, row.timing.ratio), (2.0, Some(4.0), Some(2.0)));
+        let [low, high] = row.timing.spread.unwrap();
         assert!((low - 1.2).abs() < 1e-12 && (high - 2.8).abs() < 1e-12); // of the ratios 2, 3, 1
         assert!(table(&[row]).contains("| W1       | torch |  2.0000 |  4.0000 |  2.00 | 1.20–2.80   | 1e-6       |"));
     }
@@ -217,17 +263,36 @@ mod tests {
     fn disagreement_leaves_no_ratio() {
         let t = turns(PeerTurns { ms: vec![2.0; 3], disagreement: Some("outputs differ".into()), ..PeerTurns::default() });
         let row = t.row("jax", &t.peers[0]);
-        assert_eq!((row.reason.as_deref(), row.peer_ms), (Some("outputs differ"), Some(2.0)));
-        let row = serde_json::to_value(row).unwrap();
-        let keys: Vec<&str> = row.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(keys, ["workload", "peer", "ours_ms", "peer_ms", "ratio", "spread"]);
-        assert!(row["ratio"].is_null() && row["spread"].is_null());
+        assert_eq!((row.agreement.reason.as_deref(), row.timing.peer_ms), (Some("outputs differ"), Some(2.0)));
+        assert!(row.timing.ratio.is_none() && row.timing.spread.is_none());
     }
 
     #[test]
     fn a_failed_peer_has_no_times() {
         let t = turns(PeerTurns { failure: Some("it has ended".into()), ..PeerTurns::default() });
+        let Row { timing, agreement } = t.row("jax", &t.peers[0]);
+        assert!(timing.peer_ms.is_none() && timing.ratio.is_none() && agreement.reason.is_some());
+    }
+
+    #[test]
+    fn files_hold_the_keys_of_their_schema() {
+        let t = turns(PeerTurns { ms: vec![2.0; 3], difference: Some(f64::NAN), ..PeerTurns::default() });
         let row = t.row("jax", &t.peers[0]);
-        assert!(row.peer_ms.is_none() && row.ratio.is_none() && row.reason.is_some());
+        let keys = |row: serde_json::Value| row.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let timing = keys(serde_json::to_value(&row.timing).unwrap());
+        assert_eq!(timing, ["workload", "peer", "ours_ms", "peer_ms", "ratio", "spread"]);
+        assert_eq!(keys(serde_json::to_value(&row.agreement).unwrap()), ["workload", "peer", "difference", "reason"]);
+        assert_eq!(keys(serde_json::to_value(t.own()).unwrap()), ["workload", "ours_ms", "spread"]);
+    }
+
+    #[test]
+    fn a_part_has_files_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        for (peers, complete) in [(true, true), (true, false), (false, true), (false, false)] {
+            Results::new(folder.path().into(), peers, complete).json("", &[1]).unwrap();
+        }
+        for name in ["engine.json", "engine-part.json", "ours.json", "ours-part.json"] {
+            assert!(folder.path().join(name).is_file(), "{name}");
+        }
     }
 }
