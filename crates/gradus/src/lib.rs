@@ -15,3 +15,29 @@ pub use gradus_merging as merging;
 pub use gradus_models as models;
 #[cfg(feature = "optimizers")]
 pub use gradus_optimizers as optimizers;
+
+/// The examples of the pages that show more than one crate, and of those crates' READMEs that have no tests of their own.
+#[cfg(doctest)]
+mod pages {
+    macro_rules! pages {
+        ($($name:ident: $page:literal,)*) => { $(#[doc = include_str!($page)] mod $name {})* };
+    }
+    pages! {
+        readme: "../../../README.md",
+        autodiff: "../../autodiff/README.md",
+        autodiff_derive: "../../autodiff-derive/README.md",
+        base: "../../base/README.md",
+        checkpoint: "../../checkpoint/README.md",
+        data: "../../data/README.md",
+        models: "../../models/README.md",
+        optimizers: "../../optimizers/README.md",
+        getting_started: "../../../docs/src/guide/getting-started.md",
+        derivatives: "../../../docs/src/guide/derivatives.md",
+        per_example: "../../../docs/src/guide/per-example.md",
+        models_as_data: "../../../docs/src/guide/models-as-data.md",
+        data_page: "../../../docs/src/guide/data.md",
+        training: "../../../docs/src/guide/training.md",
+        checkpoints: "../../../docs/src/guide/checkpoints.md",
+        merging: "../../../docs/src/guide/merging.md",
+    }
+}
