@@ -288,8 +288,8 @@ fn restarts(what: &str, restarts: impl ExactSizeIterator<Item = u32>) -> String 
     let runs = restarts.len();
     let count: u32 = restarts.sum();
     format!(
-        "Over {runs} {what} runs, {count} trainings ended role-swapped (values reading inputs and keys reading targets) and were \
-         started again."
+        "Trainings that ended role-swapped (values reading inputs and keys reading targets) and were started again, over {runs} {what} \
+         runs: {count}."
     )
 }
 

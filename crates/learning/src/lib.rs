@@ -18,3 +18,12 @@
 //! ```
 
 pub mod in_context;
+
+/// The examples of the pages about this crate.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../README.md")]
+    mod readme {}
+    #[doc = include_str!("../../../docs/src/systems/icl-gradient-descent.md")]
+    mod book {}
+}

@@ -165,19 +165,25 @@ fn sine_training(first: &Sine) -> gradus_report::Figure {
 
 fn sine_fits(fits: &[Fit]) -> gradus_report::Figure {
     let curve = |name: &str, fit: &Fit, f: fn(&FitPoint) -> f64| Series::new(name, fit.curve.iter().map(|point| (point.x, f(point))));
-    let panel = |fit: &Fit| LineChart {
-        title: format!("Amplitude {}, phase {}", fit.amplitude, fit.phase),
+    let panel = |fit: &Fit, when: &str, predictions: Vec<Series>| LineChart {
+        title: format!("Amplitude {}, phase {}: {when}", fit.amplitude, fit.phase),
         x_label: "query x".into(),
         y_label: "y".into(),
-        series: vec![
+        series: [
             curve("sine", fit, |point| point.target),
             // No line: gaps between the examples.
             Series::new("examples in the context", fit.examples.iter().flat_map(|&[x, y]| [(x, y), (x, f64::NAN)])),
-            curve("before training", fit, |point| point.untrained),
-            curve("after training", fit, |point| point.trained),
-            curve("network and gradient descent", fit, |point| point.fixed_head),
-        ],
+        ]
+        .into_iter()
+        .chain(predictions)
+        .collect(),
         ..Default::default()
+    };
+    // On panels of their own: untrained weights predict far beyond the waves.
+    let before = |fit: &Fit| panel(fit, "before training", vec![curve("network and attention", fit, |point| point.untrained)]);
+    let after = |fit: &Fit| {
+        let trained = curve("network and attention", fit, |point| point.trained);
+        panel(fit, "after training", vec![trained, curve("network and gradient descent", fit, |point| point.fixed_head)])
     };
     let error = |f: fn(&FitPoint) -> f64| {
         mean(&fits.iter().flat_map(|fit| &fit.curve).map(|point| (f(point) - point.target).abs()).collect::<Vec<_>>())
@@ -191,8 +197,8 @@ fn sine_fits(fits: &[Fit]) -> gradus_report::Figure {
             error(|point| point.trained),
             error(|point| point.fixed_head)
         ),
-        panels: fits.iter().map(|fit| panel(fit).into()).collect(),
-        columns: 1,
+        panels: fits.iter().flat_map(|fit| [before(fit).into(), after(fit).into()]).collect(),
+        columns: 2,
     }
     .figure("sine-fits")
 }
