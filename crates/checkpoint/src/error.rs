@@ -3,7 +3,7 @@ use std::io;
 use std::path::PathBuf;
 
 /// What can be wrong with a checkpoint. `file` is the file it was read from or should be written to; `<memory>` where
-/// there is none.
+/// there is none. Lengths of files are in bytes, the places of arrays in bytes from the end of the header, as in the file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 #[allow(missing_docs)] // The messages say what the fields are.

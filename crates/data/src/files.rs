@@ -7,6 +7,8 @@ use crate::DataError;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// The longest line of a text file, in bytes; rows of every format are far shorter.
 const LINE: u64 = 1 << 16;
+/// How much is held of what is only counted.
+const BLOCK: u64 = 1 << 16;
 
 /// A file, decompressed if it is gzip data, whatever its name. Only what is asked for is held in memory, so that neither
 /// a header that lies nor a small file that decompresses to a large one costs more than its content is worth.
@@ -38,7 +40,9 @@ impl Source {
 
     /// How many bytes are left; reads over them.
     pub(crate) fn rest(&mut self) -> Result<u64, DataError> {
-        io::copy(&mut self.reader, &mut io::sink()).map_err(|source| self.error(source))
+        let start = self.byte;
+        while !self.take(BLOCK)?.is_empty() {}
+        Ok(self.byte - start)
     }
 
     /// Replaces `text` by the next line, which has the number `line`; nothing is left of it at the end of the file. Returns

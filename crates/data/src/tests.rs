@@ -145,8 +145,26 @@ fn bad_optdigits_rows() {
     assert!(matches!(endless, Err(DataError::LongLine { line: 2, byte: 130, limit: 65536, .. })));
     let none: [&str; 0] = [];
     assert!(matches!(optdigits::load(&none), Err(DataError::Empty { .. })));
-    let folder = folder(&[("rows.gz", &gzip(row("0", "0").as_bytes())[..20])]);
-    assert!(matches!(optdigits::load(&[folder.path().join("rows.gz")]), Err(DataError::Gzip { .. })));
+}
+
+#[test]
+fn damage_in_compressed_files_is_told_by_the_byte_of_the_content() {
+    let damaged = |content: &[u8]| {
+        let mut bytes = gzip(content);
+        let checksum = bytes.len() - 8;
+        bytes[checksum] ^= 1;
+        bytes
+    };
+    let row = row("0", "0");
+    let folder = folder(&[("cut", &gzip(row.as_bytes())[..20]), ("damaged", &damaged(row.as_bytes()))]);
+    let load = |name| optdigits::load(&[folder.path().join(name)]).unwrap_err();
+    assert!(matches!(load("cut"), DataError::Gzip { byte, .. } if byte < row.len() as u64));
+    assert!(matches!(load("damaged"), DataError::Gzip { byte, .. } if byte == row.len() as u64));
+    assert!(load("damaged").to_string().contains("damaged: bad gzip data after byte 129 of what it decompresses to: "));
+    // Beyond the values that the header declares, too.
+    let longer = [&idx_images(1, 1, 1, &[7])[..], &vec![0; 1 << 20]].concat();
+    let error = load_pair(&damaged(&longer), &idx_labels(1, &[0])).unwrap_err();
+    assert!(matches!(error, DataError::Gzip { byte, .. } if byte == longer.len() as u64), "{error}");
 }
 
 #[test]
