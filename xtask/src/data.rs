@@ -41,7 +41,8 @@ const SETS: &[Set] = &[
     Set {
         name: "digits",
         about: "1,797 handwritten digits of 8x8 pixels; the same rows are embedded and are the default",
-        origin: "optdigits.tes of the UCI set below, without comment lines, doi 10.24432/C50P49",
+        origin: "optdigits.tes of the UCI set below, doi 10.24432/C50P49;\n           \
+                 pinned: the copy of github.com/vishalburri/BACKPROPAGATION-NN without its carriage returns and blank last line",
         licence: "CC BY 4.0, E. Alpaydin, C. Kaynak",
         files: &[Pinned { name: "optdigits.tes.csv", sha256: &["6ebb3d2fee246a4e99363262ddf8a00a3c41bee6014c373ed9d9216ba7f651b8"] }],
     },
@@ -52,13 +53,19 @@ const SETS: &[Set] = &[
                  pinned: the copy of github.com/yupinghuang/optical_digits (data/), split into .tra and .hol, with comment lines",
         licence: "CC BY 4.0, E. Alpaydin, C. Kaynak",
         files: &[
-            Pinned { name: "optdigits.tra", sha256: &["a6d20dd0016ea85e8e207860d7b59411b07ddd18981ab250fa0ce37525570ab7"] },
+            // The second pins are of the same rows without the comment line.
+            Pinned {
+                name: "optdigits.tra",
+                sha256: &[
+                    "a6d20dd0016ea85e8e207860d7b59411b07ddd18981ab250fa0ce37525570ab7",
+                    "47a9555df1c63c60a03bea9e0a26d8baa850cee175159b54527c8033563b3f7d",
+                ],
+            },
             Pinned { name: "optdigits.hol", sha256: &["4e93dfa93f501c29e4b6e1db417db68be20a7acafd85e52939e04369ecde386a"] },
             Pinned {
                 name: "optdigits.tes",
                 sha256: &[
                     "94d7b3c067125a5f6a6d51cf1dc8e95de7d731e41c7f1e714897330242949464",
-                    // The same rows without the comment line.
                     "6ebb3d2fee246a4e99363262ddf8a00a3c41bee6014c373ed9d9216ba7f651b8",
                 ],
             },
@@ -104,7 +111,7 @@ fn print_sets() {
     for set in SETS {
         println!("{}: {}\n  from     {}\n  licence  {}", set.name, set.about, set.origin, set.licence);
         for file in set.files {
-            println!("  {:<26} {}", file.name, file.sha256.join(" or "));
+            println!("  {:<26} {}", file.name, file.sha256.join(&format!("\n  {:<26} ", "or")));
         }
     }
 }
