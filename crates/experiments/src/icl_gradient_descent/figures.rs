@@ -172,7 +172,7 @@ fn sine_fits(fits: &[Fit]) -> gradus_report::Figure {
         series: [
             curve("sine", fit, |point| point.target),
             // No line: gaps between the examples.
-            Series::new("examples in the context", fit.examples.iter().flat_map(|&[x, y]| [(x, y), (x, f64::NAN)])),
+            Series::new("examples", fit.examples.iter().flat_map(|&[x, y]| [(x, y), (x, f64::NAN)])),
         ]
         .into_iter()
         .chain(predictions)
@@ -180,16 +180,16 @@ fn sine_fits(fits: &[Fit]) -> gradus_report::Figure {
         ..Default::default()
     };
     // On panels of their own: untrained weights predict far beyond the waves.
-    let before = |fit: &Fit| panel(fit, "before training", vec![curve("network and attention", fit, |point| point.untrained)]);
+    let before = |fit: &Fit| panel(fit, "before training", vec![curve("attention", fit, |point| point.untrained)]);
     let after = |fit: &Fit| {
-        let trained = curve("network and attention", fit, |point| point.trained);
-        panel(fit, "after training", vec![trained, curve("network and gradient descent", fit, |point| point.fixed_head)])
+        let trained = curve("attention", fit, |point| point.trained);
+        panel(fit, "after training", vec![trained, curve("gradient descent", fit, |point| point.fixed_head)])
     };
     let error = |f: fn(&FitPoint) -> f64| {
         mean(&fits.iter().flat_map(|fit| &fit.curve).map(|point| (f(point) - point.target).abs()).collect::<Vec<_>>())
     };
     Panels {
-        title: "Sine waves from ten examples".into(),
+        title: "Sine waves from ten examples: a network and attention, or a step of gradient descent".into(),
         alt: format!(
             "Along three waves the mean absolute error is {:.3} before training, {:.3} after it, and {:.3} for the network trained for a \
              constructed step of gradient descent.",
