@@ -1,5 +1,6 @@
-//! Checks of the sources themselves: where property tests are, why dependencies are there, what packages hold.
+//! Checks of the sources themselves: where property tests are, why dependencies are there, how often they are built, what packages hold.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::{Failure, cargo};
@@ -81,6 +82,19 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut paths = listed().map_err(|error| Failure::Failed(format!("{}: {error}", folder.display())))?;
     paths.sort();
     Ok(paths)
+}
+
+/// Packages that `cargo xtask reproduce` builds with other features than the tests: all that stand on one are built twice.
+pub(crate) fn built_twice() -> Result<Vec<String>, Failure> {
+    let command = built(&["--package", "gradus-cli", "--edges", "normal,build"])?;
+    let tests = built(&["--workspace", "--edges", "normal,build,dev"])?;
+    Ok(command.difference(&tests).map(|package| format!("the tests need other features than the gradus command: {package}")).collect())
+}
+
+/// Packages with their features.
+fn built(choice: &[&str]) -> Result<BTreeSet<String>, Failure> {
+    let tree = cargo::output(&mut cargo::command(&[&["tree", "--prefix", "none", "--format", "{p} {f}"], choice].concat()))?;
+    Ok(tree.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect())
 }
 
 fn read(file: &Path) -> Result<String, Failure> {

@@ -106,6 +106,7 @@ const STEPS: &[Step] = &[
     ("pages of the book", || listed(docs::missing_pages()?)),
     ("property tests where they are found", || listed(sources::stray_properties()?)),
     ("a reason for every dependency", || listed(sources::dependencies_without_reason()?)),
+    ("one build", || listed(sources::built_twice()?)),
     ("crate arrows", || listed(arrows::violations()?)),
     ("packages", || listed(sources::flaws_of_packages()?)),
     ("builds without the tensor crate", without_autodiff),
