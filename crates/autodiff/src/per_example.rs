@@ -188,19 +188,21 @@ impl Pass {
         let unneeded =
             |(i, parent): (usize, &NodeRef<T>)| (self.has_examples(parent) && !self.wants(parent)).then_some((i, Gradient::Unneeded));
         let mut found: Vec<(usize, Gradient<T>)> = parents().filter_map(unneeded).collect();
-        let wanted = parents().filter(|(_, parent)| self.wants(parent)).map(|(i, _)| i);
+        let wanted = parents().filter(|(_, parent)| self.wants(parent));
         let g = match g {
             Gradient::Unneeded => return Ok(found),
             Gradient::Each(factors) => {
                 let rows = dense(&factors, self.batch, node.shape.count(), self.recording);
-                found.extend(self.each_row(node, &rows, &wanted.collect::<Vec<_>>()));
+                found.extend(self.each_row(node, &rows, &wanted.map(|(i, _)| i).collect::<Vec<_>>()));
                 return Ok(found);
             }
             Gradient::Aligned(g) => g,
         };
-        let (aligned, others): (Vec<usize>, Vec<usize>) = wanted.partition(|&i| keeps(i));
+        // Those with examples were asked above; asking may look at every element.
+        let (aligned, others): (Vec<_>, Vec<_>) = wanted.partition(|(i, parent)| self.has_examples(parent) || keeps(*i));
+        let aligned: Vec<usize> = aligned.into_iter().map(|(i, _)| i).collect();
         let mut spread = Vec::new();
-        for i in others {
+        for (i, _) in others {
             match node.rule.example_factor(i, &g, self.batch, self.recording) {
                 Some(factor) => found.push((i, Gradient::Each(vec![if self.recording { factor } else { factor.detach() }]))),
                 None => spread.push(i),
