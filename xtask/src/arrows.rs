@@ -24,6 +24,16 @@ fn allowed(name: &str) -> Option<Vec<&'static str>> {
     Some(floors.concat())
 }
 
+/// The crates that methods live in.
+pub(crate) fn methods() -> Vec<&'static str> {
+    [METHODS, &["optimizers"]].concat()
+}
+
+/// Whether a crate holds methods.
+pub(crate) fn is_method(name: &str) -> bool {
+    methods().contains(&name)
+}
+
 /// Every arrow of the workspace that the map does not have, as sentences.
 pub(crate) fn violations() -> Result<Vec<String>, Failure> {
     Ok(check(&workspace_tree()?))

@@ -2,10 +2,12 @@
 
 mod arrows;
 mod bench;
+mod browser;
 mod cargo;
 mod data;
 mod docs;
 mod gradus;
+mod new_system;
 mod sources;
 mod test;
 
@@ -18,12 +20,14 @@ The developer's commands of Gradus. Everything is built by cargo; nothing needs 
 Usage: cargo xtask COMMAND [OPTIONS]
 
 Commands:
-  reproduce  Run the papers' experiments and write a report (same as `gradus reproduce`)
-  list       List the systems, or one system's claims and options (same as `gradus list`)
-  test       Check everything: format, lints, tests, documentation, crate arrows, smoke runs
-  bench      Run the benchmarks, alone or beside PyTorch and JAX
-  docs       Check and build the book and the API documentation
-  data       List the real data sets that --data accepts, or check downloaded files
+  reproduce   Run the papers' experiments and write a report (same as `gradus reproduce`)
+  list        List the systems, or one system's claims and options (same as `gradus list`)
+  test        Check everything: format, lints, tests, documentation, crate arrows, smoke runs
+  bench       Run the benchmarks, alone or beside PyTorch and JAX
+  docs        Check and build the book and the API documentation
+  browser     Look at the report pages through Chromium
+  data        List the real data sets that --data accepts, or check downloaded files
+  new-system  Begin a system: its module, experiment, page and tests
 
 `cargo xtask COMMAND --help` tells more. First thing to try: cargo xtask reproduce fisher-merging
 
@@ -81,8 +85,10 @@ fn run(mut arguments: Vec<OsString>) -> Result<(), Failure> {
         "test" => test::run(arguments),
         "reproduce" | "list" => gradus::run(&command, arguments),
         "bench" => bench::run(arguments),
+        "browser" => browser::run(arguments),
         "docs" => docs::run(arguments),
         "data" => data::run(arguments),
+        "new-system" => new_system::run(arguments),
         "-h" | "--help" | "help" => {
             print!("{HELP}");
             Ok(())

@@ -7,11 +7,12 @@ use std::time::Instant;
 
 use lexopt::prelude::*;
 
-use crate::{Failure, arrows, cargo, docs, sources};
+use crate::{Failure, arrows, browser, cargo, docs, sources};
 
 const HELP: &str = "\
 Runs every check of the project: format, lints, unit, property and documentation tests, API
-documentation, crate arrows, packages, builds without the tensor crate, a smoke run of every system.
+documentation, crate arrows, packages, builds without the tensor crate, a smoke run of every system,
+and its pages in a browser where there is Chromium.
 All steps run even when one fails; the last line says `N passed, N failed`.
 
 Usage: cargo xtask test
@@ -111,6 +112,7 @@ const STEPS: &[Step] = &[
     ("packages", || listed(sources::flaws_of_packages()?)),
     ("builds without the tensor crate", without_autodiff),
     ("smoke run of every system", smoke),
+    ("report pages in a browser", pages),
 ];
 
 fn everything() -> Result<(), Failure> {
@@ -245,6 +247,16 @@ fn smoke() -> Result<Count, Failure> {
     ]))?;
     // 3: a gated claim was not run in this profile, which checks exact claims only.
     Ok(Count::one((status == 0 || status == 3) && results.is_file()))
+}
+
+fn pages() -> Result<Count, Failure> {
+    match browser::look(&cargo::root().join("target/smoke"))? {
+        browser::Seen::Nothing => {
+            println!("left out: there is no Chromium");
+            Ok(Count::default())
+        }
+        browser::Seen::Pages(_, problems) => listed(problems),
+    }
 }
 
 #[cfg(test)]
