@@ -2,6 +2,8 @@ use proptest::prelude::*;
 
 use crate::*;
 
+mod spatial;
+
 pub(crate) type T64 = Tensor<f64>;
 
 pub(crate) fn random(shape: &[usize], seed: u64) -> T64 {
@@ -77,7 +79,11 @@ fn stacked_cotangents_agree_with_single_ones() {
     check_modes("concat", |x| T64::concat(&[x.powf(2.0), x.permute(&[0, 1])], 0), &x);
     check_modes(
         "conv2d",
-        |x| x.reshape(&[1, 1, 3, 4]).conv2d(&random(&[2, 1, 2, 2], 3), None, [1, 1], [0, 1]).max_pool2d([2, 2], [1, 1]),
+        |x| {
+            x.reshape(&[1, 1, 3, 4])
+                .conv2d(&random(&[2, 1, 2, 2], 3), None, Convolution { padding: [0, 1], ..Default::default() })
+                .max_pool2d([2, 2], [1, 1])
+        },
         &x,
     );
     check_modes("more rows than one pass", |x| x.reshape(&[12, 1]).matmul(&random(&[1, 12], 4)), &x);
@@ -127,14 +133,27 @@ fn the_same_bits_on_any_number_of_threads() {
             grad(|x: &Tensor| x.softmax_cross_entropy(&labels).sum(), &table),
             grad(|x: &Tensor| x.layer_norm(1e-5).square().sum(), &table),
             table.index_select(0, &labels).scatter_add(0, &labels, 400),
-            images.conv2d(&filters, None, [1, 1], [1, 1]).max_pool2d([2, 2], [2, 2]),
-            grad(|w: &Tensor| images.conv2d(w, None, [2, 1], [1, 0]).square().sum(), &filters),
-            grad(|x: &Tensor| x.conv2d(&filters, None, [1, 1], [1, 1]).avg_pool2d([3, 3], [2, 2]).square().sum(), &images),
+            images.conv2d(&filters, None, Convolution { padding: [1, 1], ..Default::default() }).max_pool2d([2, 2], [2, 2]),
+            grad(
+                |w: &Tensor| images.conv2d(w, None, Convolution { stride: [2, 1], padding: [1, 0], ..Default::default() }).square().sum(),
+                &filters,
+            ),
+            grad(
+                |x: &Tensor| {
+                    x.conv2d(&filters, None, Convolution { padding: [1, 1], ..Default::default() })
+                        .avg_pool2d([3, 3], [2, 2])
+                        .square()
+                        .sum()
+                },
+                &images,
+            ),
             jacobian(|x: &Tensor| x.matmul(&table).tanh(), &table.narrow(1, 0, 1).reshape(&[400])),
-            hvp(|w: &Tensor| images.conv2d(w, None, [1, 1], [0, 0]).tanh().sum(), &filters, &filters),
+            hvp(|w: &Tensor| images.conv2d(w, None, Convolution::default()).tanh().sum(), &filters, &filters),
         ];
         found.extend(products.iter().map(|(a, b)| wave(a, 0.3).matmul(&wave(b, 0.9))));
-        let loss = |w: &Tensor, x: &Tensor| x.conv2d(w, None, [1, 1], [1, 1]).tanh().reshape(&[24, 3200]).sum_axis(1);
+        let loss = |w: &Tensor, x: &Tensor| {
+            x.conv2d(w, None, Convolution { padding: [1, 1], ..Default::default() }).tanh().reshape(&[24, 3200]).sum_axis(1)
+        };
         let each = per_example(loss, &filters, &images).unwrap();
         found.extend([each.gradients(), each.sum_of_squares(), each.gram(), each.squared_norms(), each.dot(&filters)]);
         let bits = |x: &Tensor| x.as_slice().iter().map(|x| x.to_bits()).collect::<Vec<_>>();
@@ -425,7 +444,7 @@ fn factors_only_where_rows_are_examples() {
     let all = per_example(by_cells, &(u.clone(), v.clone()), &x).unwrap().gradients();
     // A constant image, of which each example is a pixel.
     let image = random(&[1, 1, 3, 3], 4);
-    let pixels = |w: &T64, x: &T64| (image.conv2d(w, None, [1, 1], [0, 0]).reshape(&[4]) - x).square();
+    let pixels = |w: &T64, x: &T64| (image.conv2d(w, None, Convolution::default()).reshape(&[4]) - x).square();
     let (w, y) = (random(&[1, 1, 2, 2], 5), random(&[4], 6));
     let of_pixels = per_example(pixels, &w, &y).unwrap().gradients();
     for b in 0..4 {
@@ -458,7 +477,7 @@ fn reductions_of_per_example_gradients_are_differentiated() {
     }
     // Convolutions, and parameters of which every example uses all.
     let images = random(&[3, 1, 4, 4], 8);
-    let f = |w: &T64, x: &T64| x.conv2d(w, None, [1, 1], [0, 0]).tanh().reshape(&[3, 9]).sum_axis(1) * w.square().sum();
+    let f = |w: &T64, x: &T64| x.conv2d(w, None, Convolution::default()).tanh().reshape(&[3, 9]).sum_axis(1) * w.square().sum();
     check::gradient(|w: &T64| per_example(f, w, &images).unwrap().squared_norms().sum(), &random(&[1, 1, 2, 2], 1), 1e-5, 1e-6).unwrap();
 }
 
@@ -473,15 +492,15 @@ fn per_example_gradients_of_a_convolutional_network() {
     let model = Cnn { filters, head: random(&[3, 2], 5) };
     let f = |m: &Cnn, x: &T64| {
         let [(w1, b1), (w2, b2)] = &m.filters;
-        let x = x.conv2d(w1, Some(b1), [1, 1], [1, 1]).relu().max_pool2d([2, 2], [2, 2]);
-        let x = x.conv2d(w2, Some(b2), [1, 1], [0, 0]).tanh().avg_pool2d([2, 2], [1, 1]);
+        let x = x.conv2d(w1, Some(b1), Convolution { padding: [1, 1], ..Default::default() }).relu().max_pool2d([2, 2], [2, 2]);
+        let x = x.conv2d(w2, Some(b2), Convolution::default()).tanh().avg_pool2d([2, 2], [1, 1]);
         let x = x.reshape(&[x.shape()[0], 2]).linear(&m.head, None);
         let labels = vec![1; x.shape()[0]];
         x.softmax_cross_entropy(&labels)
     };
     check_per_example(f, &model, &random(&[3, 2, 6, 6], 6));
     // A filter as large as the image: one position, and still four axes.
-    let whole = |w: &T64, x: &T64| x.conv2d(w, None, [1, 1], [0, 0]).square().reshape(&[x.shape()[0], 4]).sum_axis(1);
+    let whole = |w: &T64, x: &T64| x.conv2d(w, None, Convolution::default()).square().reshape(&[x.shape()[0], 4]).sum_axis(1);
     check_per_example(whole, &random(&[4, 2, 3, 3], 1), &random(&[3, 2, 3, 3], 2));
 }
 
@@ -489,7 +508,7 @@ fn per_example_gradients_of_a_convolutional_network() {
 fn convolution_against_the_definition() {
     let (x, w, b) = (random(&[2, 3, 5, 6], 1), random(&[4, 3, 3, 2], 2), random(&[4], 3));
     for (stride, padding) in [([1, 1], [0, 0]), ([2, 1], [1, 2]), ([1, 3], [2, 0]), ([2, 2], [0, 1])] {
-        let y = x.conv2d(&w, Some(&b), stride, padding);
+        let y = x.conv2d(&w, Some(&b), Convolution { stride, padding, ..Default::default() });
         let [n, o, h, v] = y.shape() else { panic!() };
         let at = |n: usize, c: usize, i: isize, j: isize| {
             if (0..5).contains(&i) && (0..6).contains(&j) { x.as_slice()[((n * 3 + c) * 5 + i as usize) * 6 + j as usize] } else { 0.0 }
@@ -519,7 +538,10 @@ fn pooling_by_hand_and_its_ties() {
 #[test]
 fn images_and_windows_that_do_not_fit() {
     let x = T64::zeros(&[1, 2, 3, 3]);
-    let conv = |w: &[usize], stride, padding| x.try_conv2d(&T64::zeros(w), None, stride, padding).unwrap_err();
+    let conv = |w: &[usize], stride, padding| {
+        let options = Convolution { stride, padding, ..Default::default() };
+        x.try_conv2d(&T64::zeros(w), None, options).unwrap_err()
+    };
     assert!(matches!(conv(&[1, 1, 2, 2], [1, 1], [0, 0]), TensorError::Mismatch { operation: "conv2d", .. }));
     assert!(matches!(conv(&[1, 2, 4, 4], [1, 1], [0, 0]), TensorError::Argument { operation: "conv2d", .. }));
     assert!(matches!(conv(&[1, 2, 2, 2], [0, 1], [0, 0]), TensorError::Argument { .. }));
@@ -527,7 +549,7 @@ fn images_and_windows_that_do_not_fit() {
     assert!(matches!(conv(&[1, 2, 2, 2], [1, 1], [1 << 31, 1 << 31]), TensorError::TooLarge { .. }));
     let wide = T64::zeros(&[1 << 33, 0]).try_matmul(&T64::zeros(&[0, 1 << 33]));
     assert!(matches!(wide, Err(TensorError::TooLarge { .. })));
-    let bias = x.try_conv2d(&T64::zeros(&[1, 2, 2, 2]), Some(&T64::zeros(&[2])), [1, 1], [0, 0]).unwrap_err();
+    let bias = x.try_conv2d(&T64::zeros(&[1, 2, 2, 2]), Some(&T64::zeros(&[2])), Convolution::default()).unwrap_err();
     assert!(matches!(bias, TensorError::Mismatch { .. }));
     assert!(matches!(x.try_max_pool2d([4, 1], [1, 1]).unwrap_err(), TensorError::Argument { operation: "max_pool2d", .. }));
     assert!(matches!(T64::zeros(&[3, 3]).try_avg_pool2d([1, 1], [1, 1]).unwrap_err(), TensorError::Argument { .. }));
@@ -668,7 +690,7 @@ mod properties {
             11 => T64::concat(&[h.narrow(1, 2, 2), h.narrow(1, 0, 2)], 1),
             12 => h.gt(&T64::scalar(0.0)).where_(h, &(h * b)),
             13 => h + &w.broadcast_to(&[batch, 4, 4]).sum_axis(1),
-            14 => h.reshape(&[batch, 1, 2, 2]).conv2d(&w.reshape(&[4, 1, 2, 2]), None, [1, 1], [0, 0]).reshape(&[batch, 4]),
+            14 => h.reshape(&[batch, 1, 2, 2]).conv2d(&w.reshape(&[4, 1, 2, 2]), None, Convolution::default()).reshape(&[batch, 4]),
             15 => h - &h.mean_keep(0),
             16 => h.index_select(0, &(0..batch).rev().collect::<Vec<_>>()),
             17 => h.t().softmax().t(),
@@ -771,10 +793,11 @@ mod properties {
             let (size, kernel, stride, padding) = ([size.0, size.1], [kernel.0, kernel.1], [stride.0, stride.1], [padding.0, padding.1]);
             let x = random(&[batch, channels, size[0], size[1]], seed);
             let w = random(&[filters, channels, kernel[0], kernel[1]], seed + 1);
-            if x.try_conv2d(&w, None, stride, padding).is_ok() {
-                check_both("conv2d images", |x| x.conv2d(&w, None, stride, padding).square(), &x);
-                check_both("conv2d filters", |w| x.conv2d(w, None, stride, padding).square(), &w);
-                check_both("conv2d bias", |b| x.conv2d(&w, Some(b), stride, padding).square(), &random(&[filters], seed));
+            let options = Convolution { stride, padding, ..Default::default() };
+            if x.try_conv2d(&w, None, options).is_ok() {
+                check_both("conv2d images", |x| x.conv2d(&w, None, options).square(), &x);
+                check_both("conv2d filters", |w| x.conv2d(w, None, options).square(), &w);
+                check_both("conv2d bias", |b| x.conv2d(&w, Some(b), options).square(), &random(&[filters], seed));
             }
             if x.try_max_pool2d(kernel, stride).is_ok() {
                 check_both("max_pool2d", |x| x.max_pool2d(kernel, stride).square(), &x);

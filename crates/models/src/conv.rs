@@ -1,4 +1,4 @@
-use gradus_autodiff::{Params, Scalar, Tensor};
+use gradus_autodiff::{Convolution, Params, Scalar, Tensor};
 use rand::Rng;
 
 use crate::init;
@@ -31,6 +31,7 @@ impl<T: Scalar> Conv2d<T> {
     /// `[batch, channels, height, width]` to `[batch, filters, output height, output width]`.
     #[track_caller]
     pub fn call(&self, x: &Tensor<T>) -> Tensor<T> {
-        x.conv2d(&self.weight, self.bias.as_ref(), self.stride, self.padding)
+        let options = Convolution { stride: self.stride, padding: self.padding, ..Default::default() };
+        x.conv2d(&self.weight, self.bias.as_ref(), options)
     }
 }

@@ -1,84 +1,110 @@
-//! Two-dimensional convolution (cross-correlation) by patches: each image's patches become a matrix, and the convolution
-//! a product. One image per task, single-thread products inside.
+//! Convolution (cross-correlation) along up to three axes, by patches: the patches of an image become a matrix, and the
+//! convolution a product. A *unit* is what one group of filters sees of one image, and what it makes of it: contiguous
+//! in every tensor. One unit at a time per task, single-thread products inside.
 
 use rayon::prelude::*;
 
-use super::Buffer;
+use super::{Buffer, vectorised};
 use crate::Scalar;
 
-/// Images are added up in this many groups, whatever the number of threads.
-const GROUPS: usize = 8;
+/// Units are shared out to this many tasks, and images added up in this many parts, whatever the number of threads.
+const TASKS: usize = 8;
 
-/// The sizes of a convolution of images `[batch, channels, height, width]` with filters `[filters, channels, ..kernel]`.
+/// Filters of a group below which its outputs are added up directly: the patches would cost more than the product.
+const DIRECT: usize = 3;
+
+/// The sizes of a convolution of images `[batch, groups · channels, ..input]` with filters
+/// `[groups · filters, channels, ..kernel]`. Convolutions along fewer axes have leading axes of size 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Geometry {
     pub(crate) batch: usize,
+    pub(crate) groups: usize,
+    /// Of one group.
     pub(crate) channels: usize,
-    pub(crate) input: [usize; 2],
+    /// Of one group.
     pub(crate) filters: usize,
-    pub(crate) kernel: [usize; 2],
-    pub(crate) stride: [usize; 2],
-    pub(crate) padding: [usize; 2],
-    pub(crate) output: [usize; 2],
+    pub(crate) input: [usize; 3],
+    pub(crate) kernel: [usize; 3],
+    pub(crate) stride: [usize; 3],
+    pub(crate) padding: [usize; 3],
+    pub(crate) dilation: [usize; 3],
+    pub(crate) output: [usize; 3],
+}
+
+/// The `unit`-th of the equal contiguous parts of `size` elements.
+fn part<T>(x: &[T], unit: usize, size: usize) -> &[T] {
+    &x[unit * size..(unit + 1) * size]
 }
 
 impl Geometry {
-    pub(crate) fn image(&self) -> usize {
-        self.channels * self.input[0] * self.input[1]
-    }
     pub(crate) fn positions(&self) -> usize {
-        self.output[0] * self.output[1]
+        self.output.iter().product()
     }
+    /// Elements of a filter.
     pub(crate) fn patch(&self) -> usize {
-        self.channels * self.kernel[0] * self.kernel[1]
+        self.channels * self.kernel.iter().product::<usize>()
+    }
+    /// Elements of one unit of the images, of the outputs, and of the filters.
+    fn unit(&self) -> [usize; 3] {
+        [self.channels * self.input.iter().product::<usize>(), self.filters * self.positions(), self.filters * self.patch()]
+    }
+
+    /// Whether the patch of each position is its pixel, so that the image is the patch matrix.
+    fn is_pointwise(&self) -> bool {
+        self.kernel == [1; 3] && self.stride == [1; 3] && self.padding == [0; 3] && self.output == self.input
     }
 
     /// The input coordinate of kernel entry `k` at output `o`, along an axis, if it lies inside the image.
     fn source(&self, axis: usize, o: usize, k: usize) -> Option<usize> {
-        (o * self.stride[axis] + k).checked_sub(self.padding[axis]).filter(|&at| at < self.input[axis])
+        (o * self.stride[axis] + k * self.dilation[axis]).checked_sub(self.padding[axis]).filter(|&at| at < self.input[axis])
     }
 
-    /// The outputs `from..to` along the width whose kernel column `k` lies inside the image.
+    /// The outputs `from..to` along the last axis whose kernel entry `k` lies inside the image.
     fn inside(&self, k: usize) -> (usize, usize) {
-        let [stride, padding, width] = [self.stride[1], self.padding[1], self.input[1]];
-        let from = padding.saturating_sub(k).div_ceil(stride).min(self.output[1]);
-        let to = (width + padding).saturating_sub(k).div_ceil(stride).min(self.output[1]);
+        let [stride, padding, width, k] = [self.stride[2], self.padding[2], self.input[2], k * self.dilation[2]];
+        let from = padding.saturating_sub(k).div_ceil(stride).min(self.output[2]);
+        let to = (width + padding).saturating_sub(k).div_ceil(stride).min(self.output[2]);
         (from, to.max(from))
     }
 
     /// Calls `f(row of the patch matrix, first position, input offset, length)` for each run of a patch row that lies in
     /// one image row; along it positions advance by 1 and inputs by the stride.
+    #[inline(always)]
     fn runs(&self, mut f: impl FnMut(usize, usize, usize, usize)) {
-        let [kh, kw] = self.kernel;
-        for c in 0..self.channels {
-            for (ki, kj) in (0..kh).flat_map(|i| (0..kw).map(move |j| (i, j))) {
-                let (from, to) = self.inside(kj);
-                for o in 0..self.output[0] {
-                    let Some(y) = self.source(0, o, ki) else { continue };
-                    if to > from {
-                        let x = from * self.stride[1] + kj - self.padding[1];
-                        let input = (c * self.input[0] + y) * self.input[1] + x;
-                        f((c * kh + ki) * kw + kj, o * self.output[1] + from, input, to - from);
-                    }
+        let ([kd, kh, kw], [od, oh, ow]) = (self.kernel, self.output);
+        for row in 0..self.patch() {
+            let [c, i, j, k] = [row / (kd * kh * kw), row / (kh * kw) % kd, row / kw % kh, row % kw];
+            let (from, to) = self.inside(k);
+            if from == to {
+                continue;
+            }
+            let x = from * self.stride[2] + k * self.dilation[2] - self.padding[2];
+            for d in 0..od {
+                let Some(z) = self.source(0, d, i) else { continue };
+                for h in 0..oh {
+                    let Some(y) = self.source(1, h, j) else { continue };
+                    let input = ((c * self.input[0] + z) * self.input[1] + y) * self.input[2] + x;
+                    f(row, (d * oh + h) * ow + from, input, to - from);
                 }
             }
         }
     }
 
-    /// `columns[patch, positions]` of one image.
-    fn patches<T: Scalar>(&self, image: &[T], columns: &mut [T]) {
-        let positions = self.positions();
-        if self.padding != [0, 0] {
-            columns.fill(T::ZERO);
+    /// `columns[patch, positions]` of one unit, where what lies outside the image is zero from before.
+    fn patches<'a, T: Scalar>(&self, image: &'a [T], columns: &'a mut [T]) -> &'a [T] {
+        if self.is_pointwise() {
+            return image;
         }
+        let positions = self.positions();
         self.runs(|row, first, input, length| {
             let to = &mut columns[row * positions + first..row * positions + first + length];
-            if self.stride[1] == 1 {
+            if self.stride[2] == 1 {
                 to.copy_from_slice(&image[input..input + length]);
             } else {
-                to.iter_mut().zip(image[input..].iter().step_by(self.stride[1])).for_each(|(to, &x)| *to = x);
+                to.iter_mut().zip(image[input..].iter().step_by(self.stride[2])).for_each(|(to, &x)| *to = x);
             }
         });
+        columns
     }
 
     /// The transpose of [`Geometry::patches`]: adds the columns back to the image.
@@ -86,97 +112,159 @@ impl Geometry {
         let positions = self.positions();
         self.runs(|row, first, input, length| {
             let from = &columns[row * positions + first..row * positions + first + length];
-            image[input..].iter_mut().step_by(self.stride[1]).zip(from).for_each(|(to, &x)| *to += x);
+            if self.stride[2] == 1 {
+                image[input..input + length].iter_mut().zip(from).for_each(|(to, &x)| *to += x);
+            } else {
+                image[input..].iter_mut().step_by(self.stride[2]).zip(from).for_each(|(to, &x)| *to += x);
+            }
         });
     }
 
-    /// `rows[positions, patch]` of one image: the patches transposed.
-    pub(crate) fn patch_rows<T: Scalar>(&self, image: &[T], columns: &mut [T], rows: &mut [T]) {
-        self.patches(image, columns);
-        rows.copy_from_slice(&super::strided::transpose(columns, self.patch(), self.positions()));
+    /// Memory for [`Geometry::patches`].
+    fn columns<T: Scalar>(&self) -> Buffer<T> {
+        let needed = !self.is_pointwise() && self.filters >= DIRECT;
+        Buffer::filled(T::ZERO, if needed { self.patch() * self.positions() } else { 0 })
     }
 
-    /// The patches of every image, `[batch · positions, patch]`.
+    /// The patches of every image, `[batch · positions, patch]`, of a single group.
     pub(crate) fn all_patch_rows<T: Scalar>(&self, x: &[T]) -> Buffer<T> {
-        let size = self.positions() * self.patch();
+        let (size, [image, ..]) = (self.positions() * self.patch(), self.unit());
         let mut out = Buffer::stale(self.batch * size);
         if size > 0 {
-            let images = out.par_chunks_exact_mut(size).enumerate();
-            images.for_each_init(
-                || vec![T::ZERO; size],
-                |columns, (i, rows)| self.patch_rows(&x[i * self.image()..(i + 1) * self.image()], columns, rows),
+            out.par_chunks_exact_mut(size).enumerate().for_each_init(
+                || Buffer::filled(T::ZERO, size),
+                |columns, (i, rows)| {
+                    let columns = self.patches(part(x, i, image), columns);
+                    rows.copy_from_slice(&super::strided::transpose(columns, self.patch(), self.positions()));
+                },
             );
         }
         out
     }
 
-    fn groups(&self) -> usize {
-        self.batch.div_ceil(GROUPS).max(1)
+    /// Calls `f(unit, unit of out, columns)` for each unit of `out`, which has `size` elements.
+    fn each_unit<T: Scalar>(&self, out: &mut [T], size: usize, f: impl Fn(usize, &mut [T], &mut [T]) + Sync) {
+        let units = (self.batch * self.groups).div_ceil(TASKS).max(1);
+        if size == 0 {
+            return;
+        }
+        out.par_chunks_mut(size * units).enumerate().for_each(|(task, out)| {
+            let mut columns = self.columns();
+            out.chunks_exact_mut(size).enumerate().for_each(|(i, out)| f(task * units + i, out, &mut columns));
+        });
     }
 
-    /// `y[b] = w · patches(x[b])`.
+    /// `y[unit] = w · patches(x[unit])`.
     pub(crate) fn convolve<T: Scalar>(&self, x: &[T], w: &[T]) -> Buffer<T> {
-        let (positions, patch, image) = (self.positions(), self.patch(), self.image());
-        let out_image = self.filters * positions;
-        let mut y = Buffer::stale(self.batch * out_image);
-        if out_image == 0 {
-            return y;
-        }
-        y.par_chunks_mut(out_image * self.groups()).zip((0..self.batch).into_par_iter().step_by(self.groups())).for_each(|(y, first)| {
-            let mut columns = Buffer::filled(T::ZERO, patch * positions);
-            for (i, y) in (first..).zip(y.chunks_exact_mut(out_image)) {
-                self.patches(&x[i * image..(i + 1) * image], &mut columns);
-                T::gemm([self.filters, positions, patch], (w, false), (&columns, false), y, false, 1);
+        let (positions, patch, [image, maps, weights]) = (self.positions(), self.patch(), self.unit());
+        let mut y = Buffer::stale(self.batch * self.groups * maps);
+        self.each_unit(&mut y, maps, |unit, y, columns| {
+            let (x, w) = (part(x, unit, image), part(w, unit % self.groups, weights));
+            if self.filters >= DIRECT {
+                let columns = self.patches(x, columns);
+                return T::gemm([self.filters, positions, patch], (w, false), (columns, false), y, false, 1);
+            }
+            y.fill(T::ZERO);
+            for (y, w) in y.chunks_exact_mut(positions).zip(w.chunks_exact(patch.max(1))) {
+                vectorised(|| {
+                    self.runs(|row, first, input, length| {
+                        add_multiple(&mut y[first..first + length], 1, w[row], &x[input..], self.stride[2]);
+                    })
+                });
             }
         });
         y
     }
 
-    /// The transpose of [`Geometry::convolve`] in `x`: `Σ patchesᵀ(wᵀ g[b])`.
+    /// The transpose of [`Geometry::convolve`] in `x`: `patchesᵀ(wᵀ g[unit])`.
     pub(crate) fn convolve_transposed<T: Scalar>(&self, g: &[T], w: &[T]) -> Buffer<T> {
-        let (positions, patch, image) = (self.positions(), self.patch(), self.image());
-        let out_image = self.filters * positions;
-        let mut x = Buffer::filled(T::ZERO, self.batch * image);
-        if image == 0 || out_image == 0 {
+        let (positions, patch, [image, maps, weights]) = (self.positions(), self.patch(), self.unit());
+        let mut x = Buffer::filled(T::ZERO, self.batch * self.groups * image);
+        if maps == 0 {
             return x;
         }
-        x.par_chunks_mut(image * self.groups()).zip((0..self.batch).into_par_iter().step_by(self.groups())).for_each(|(x, first)| {
-            let mut columns = Buffer::stale(patch * positions);
-            for (i, x) in (first..).zip(x.chunks_exact_mut(image)) {
-                T::gemm(
-                    [patch, positions, self.filters],
-                    (w, true),
-                    (&g[i * out_image..(i + 1) * out_image], false),
-                    &mut columns,
-                    false,
-                    1,
-                );
-                self.add_patches(&columns, x);
+        self.each_unit(&mut x, image, |unit, x, columns| {
+            let (g, w) = (part(g, unit, maps), part(w, unit % self.groups, weights));
+            if self.filters < DIRECT {
+                for (g, w) in g.chunks_exact(positions).zip(w.chunks_exact(patch)) {
+                    vectorised(|| {
+                        self.runs(|row, first, input, length| {
+                            add_multiple(&mut x[input..], self.stride[2], w[row], &g[first..first + length], 1);
+                        })
+                    });
+                }
+            } else if self.is_pointwise() {
+                T::gemm([patch, positions, self.filters], (w, true), (g, false), x, false, 1);
+            } else {
+                T::gemm([patch, positions, self.filters], (w, true), (g, false), columns, false, 1);
+                self.add_patches(columns, x);
             }
         });
         x
     }
 
-    /// The transpose of [`Geometry::convolve`] in `w`: `Σ_b g[b] patches(x[b])ᵀ`.
+    /// The transpose of [`Geometry::convolve`] in `w`: `Σ g[unit] patches(x[unit])ᵀ` over the units of each group.
     pub(crate) fn correlate<T: Scalar>(&self, x: &[T], g: &[T]) -> Buffer<T> {
-        let (positions, patch, image) = (self.positions(), self.patch(), self.image());
-        let out_image = self.filters * positions;
-        let group = |first: usize| {
-            let (mut columns, mut rows) = (vec![T::ZERO; patch * positions], vec![T::ZERO; patch * positions]);
-            let mut sum = vec![T::ZERO; self.filters * patch];
-            for i in first..(first + self.groups()).min(self.batch) {
-                self.patch_rows(&x[i * image..(i + 1) * image], &mut columns, &mut rows);
-                let g = &g[i * out_image..(i + 1) * out_image];
-                T::gemm([self.filters, patch, positions], (g, false), (&rows, false), &mut sum, true, 1);
+        let (size, [.., weights]) = (self.batch.div_ceil(TASKS).max(1), self.unit());
+        let parts = self.batch.div_ceil(size);
+        let mut sums = Buffer::filled(T::ZERO, parts.max(1) * self.groups * weights);
+        if parts == 0 || weights == 0 {
+            return sums;
+        }
+        sums.par_chunks_exact_mut(weights).enumerate().for_each(|(task, sum)| {
+            let (first, group) = (task / self.groups * size, task % self.groups);
+            let mut columns = self.columns();
+            for image in first..(first + size).min(self.batch) {
+                self.add_correlation(x, g, image * self.groups + group, sum, &mut columns);
             }
-            sum
-        };
-        let firsts: Vec<usize> = (0..self.batch).step_by(self.groups()).collect();
-        let parts: Vec<Vec<T>> = firsts.into_par_iter().map(group).collect();
-        let mut total = Buffer::filled(T::ZERO, self.filters * patch);
-        for part in parts {
-            total.iter_mut().zip(part).for_each(|(t, x)| *t += x);
+        });
+        if parts == 1 {
+            return sums;
+        }
+        let (total, others) = sums.split_at(self.groups * weights);
+        let mut total = Buffer::from(total.to_vec());
+        for part in others.chunks_exact(self.groups * weights) {
+            total.iter_mut().zip(part).for_each(|(t, &x)| *t += x);
         }
         total
     }
+
+    fn add_correlation<T: Scalar>(&self, x: &[T], g: &[T], unit: usize, sum: &mut [T], columns: &mut [T]) {
+        let (positions, patch, [image, maps, _]) = (self.positions(), self.patch(), self.unit());
+        let (x, g) = (part(x, unit, image), part(g, unit, maps));
+        if self.filters >= DIRECT {
+            let rows = super::strided::transpose(self.patches(x, columns), patch, positions);
+            return T::gemm([self.filters, patch, positions], (g, false), (&rows, false), sum, true, 1);
+        }
+        for (g, sum) in g.chunks_exact(positions.max(1)).zip(sum.chunks_exact_mut(patch)) {
+            vectorised(|| self.runs(|row, first, input, length| sum[row] += dot(&g[first..first + length], &x[input..], self.stride[2])));
+        }
+    }
+}
+
+/// `y += a x` along strides, one of which is 1.
+#[inline(always)]
+fn add_multiple<T: Scalar>(y: &mut [T], y_stride: usize, a: T, x: &[T], x_stride: usize) {
+    if y_stride == 1 && x_stride == 1 {
+        y.iter_mut().zip(x).for_each(|(y, &x)| *y += a * x);
+    } else {
+        y.iter_mut().step_by(y_stride).zip(x.iter().step_by(x_stride)).for_each(|(y, &x)| *y += a * x);
+    }
+}
+
+/// `Σ x y` in lanes, so that the loop vectorises and its order is fixed.
+#[inline(always)]
+fn dot<T: Scalar>(x: &[T], y: &[T], y_stride: usize) -> T {
+    const LANES: usize = 8;
+    if y_stride > 1 {
+        return x.iter().zip(y.iter().step_by(y_stride)).fold(T::ZERO, |sum, (&x, &y)| sum + x * y);
+    }
+    let y = &y[..x.len()];
+    let mut lanes = [T::ZERO; LANES];
+    for (x, y) in x.chunks_exact(LANES).zip(y.chunks_exact(LANES)) {
+        lanes.iter_mut().zip(x).zip(y).for_each(|((lane, &x), &y)| *lane += x * y);
+    }
+    let rest = x.len() / LANES * LANES;
+    let tail = x[rest..].iter().zip(&y[rest..]).fold(T::ZERO, |sum, (&x, &y)| sum + x * y);
+    lanes.into_iter().fold(tail, |sum, lane| sum + lane)
 }

@@ -2,7 +2,7 @@
 
 mod arithmetic;
 mod choice;
-mod convolution;
+pub(crate) mod convolution;
 mod index;
 mod layout;
 mod loss;

@@ -36,7 +36,7 @@ impl<T: Scalar> Tensor<T> {
             let what = "an image needs the axes [batch, channels, height, width]".to_owned();
             return Err(TensorError::Argument { operation, what, shape: self.shape().to_vec() });
         };
-        let output = super::convolution::windows_along(operation, self.shape(), [height, width], size, stride, [0, 0])?;
+        let output = super::convolution::windows_along(operation, self.shape(), [height, width], size, stride, [0, 0], [1, 1])?;
         let windows = Windows { planes: batch * channels, input: [height, width], size, stride, output };
         Ok((windows, Shape::new(&[batch, channels, output[0], output[1]])?))
     }

@@ -1,0 +1,199 @@
+//! Convolution, pooling and resizing.
+
+use super::*;
+
+/// The convolution by its definition, along three axes.
+fn defined(x: &T64, w: &T64, options: Convolution<3>) -> Vec<f64> {
+    let Convolution { stride, padding, dilation, groups } = options;
+    let (&[batch, channels, ..], &[filters, depth, ..]) = (x.shape(), w.shape()) else { panic!() };
+    let (input, kernel) = (&x.shape()[2..], &w.shape()[2..]);
+    let output: Vec<usize> = (0..3).map(|i| (input[i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) / stride[i] + 1).collect();
+    let places = |sizes: &[usize]| {
+        let [a, b, c] = [sizes[0], sizes[1], sizes[2]];
+        (0..a * b * c).map(move |i| [i / (b * c), i / c % b, i % c])
+    };
+    let offset = |place: [usize; 3], sizes: &[usize]| (place[0] * sizes[1] + place[1]) * sizes[2] + place[2];
+    let mut y = Vec::new();
+    for (n, f) in (0..batch).flat_map(|n| (0..filters).map(move |f| (n, f))) {
+        let first = f / (filters / groups) * (channels / groups);
+        for o in places(&output) {
+            let mut sum = 0.0;
+            for (c, k) in (0..depth).flat_map(|c| places(kernel).map(move |k| (c, k))) {
+                let at: [isize; 3] = std::array::from_fn(|i| (o[i] * stride[i] + k[i] * dilation[i]) as isize - padding[i] as isize);
+                if (0..3).all(|i| (0..input[i] as isize).contains(&at[i])) {
+                    let at = offset(at.map(|i| i as usize), input);
+                    let pixel = x.as_slice()[(n * channels + first + c) * input.iter().product::<usize>() + at];
+                    sum += pixel * w.as_slice()[(f * depth + c) * kernel.iter().product::<usize>() + offset(k, kernel)];
+                }
+            }
+            y.push(sum);
+        }
+    }
+    y
+}
+
+fn close(a: &[f64], b: &[f64]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-11 * (1.0 + b.abs()))
+}
+
+#[test]
+fn depthwise_convolution_by_hand() {
+    let x = T64::from_fn(&[1, 2, 3], |i| i as f64);
+    let w = T64::from_vec(vec![1.0, -1.0, 2.0, 10.0], &[2, 1, 2]).unwrap();
+    let y = x.conv1d(&w, Some(&T64::vector(&[0.5, 0.0])), Convolution { groups: 2, ..Default::default() });
+    assert_eq!(y.to_vec(), [-0.5, -0.5, 46.0, 58.0]);
+    // With padding and steps of two, inside the kernel and between outputs.
+    let wide = Convolution { stride: [2], padding: [1], dilation: [2], groups: 2 };
+    assert_eq!(x.conv1d(&w, None, wide).to_vec(), [-1.0, 1.0, 40.0, 8.0]);
+}
+
+#[test]
+fn convolutions_without_channels_images_or_filters() {
+    for (x, w) in [([0, 2, 3], [4, 2, 2]), ([2, 0, 3], [4, 0, 2]), ([2, 2, 3], [0, 2, 2])] {
+        let (x, w) = (random(&x, 1), random(&w, 2));
+        let y = x.conv1d(&w, None, Convolution::default());
+        assert!(y.as_slice().iter().all(|y| *y == 0.0));
+        check_both("conv1d", |x| x.conv1d(&w, None, Convolution::default()).square(), &x);
+        check_both("conv1d", |w| x.conv1d(w, None, Convolution::default()).square(), &w);
+        let back = |y: &T64, w: &T64| y.conv_transpose1d(w, None, TransposedConvolution::default()).square();
+        check_both("conv_transpose1d", |y| back(y, &w), &y);
+        check_both("conv_transpose1d", |w| back(&y, w), &w);
+    }
+    assert_eq!(
+        T64::ones(&[1, 1, 1]).conv1d(&T64::ones(&[1, 1, 1]), None, Convolution { padding: [1], ..Default::default() }).to_vec(),
+        [0.0, 1.0, 0.0]
+    );
+}
+
+#[test]
+fn convolutions_that_do_not_fit() {
+    let (x, grouped) = (T64::zeros(&[1, 4, 3]), |groups| Convolution::<1> { groups, ..Default::default() });
+    let refused = |shape: &[usize], options| x.try_conv1d(&T64::zeros(shape), None, options).unwrap_err();
+    let shape = vec![1, 4, 3];
+    let argument = |what: &str, shape: &[usize]| TensorError::Argument { operation: "conv1d", what: what.into(), shape: shape.to_vec() };
+    assert_eq!(refused(&[4, 1, 2], grouped(3)), argument("4 channels do not split into 3 groups", &shape));
+    assert_eq!(refused(&[4, 1, 2], grouped(0)), argument("4 channels do not split into 0 groups", &shape));
+    assert_eq!(refused(&[3, 2, 2], grouped(2)), argument("3 channels do not split into 2 groups", &[3, 2, 2]));
+    let mismatch = |right: &[usize]| TensorError::Mismatch { operation: "conv1d", left: shape.clone(), right: right.to_vec() };
+    assert_eq!(refused(&[4, 4, 2], grouped(2)), mismatch(&[4, 4, 2]));
+    assert_eq!(refused(&[4, 4], grouped(1)), mismatch(&[4, 4]));
+    let huge = |dilation| Convolution { dilation: [dilation], ..Default::default() };
+    assert!(matches!(refused(&[4, 4, 2], huge(0)), TensorError::Argument { .. }));
+    assert!(matches!(refused(&[4, 4, 2], huge(3)), TensorError::Argument { .. }));
+    assert!(matches!(refused(&[4, 4, 3], huge(usize::MAX)), TensorError::Argument { .. }));
+
+    let transposed = |x: &[usize], w: &[usize], options| T64::zeros(x).try_conv_transpose1d(&T64::zeros(w), None, options).unwrap_err();
+    let default = TransposedConvolution::<1>::default();
+    let operation = "conv_transpose1d";
+    assert_eq!(transposed(&[1, 4, 3], &[2, 4, 2], default), TensorError::Mismatch { operation, left: vec![1, 4, 3], right: vec![2, 4, 2] });
+    for options in [
+        TransposedConvolution { groups: 3, ..default },
+        TransposedConvolution { stride: [0], ..default },
+        TransposedConvolution { dilation: [0], ..default },
+        TransposedConvolution { output_padding: [1], ..default },
+        TransposedConvolution { padding: [2], ..default },
+        TransposedConvolution { padding: [usize::MAX], ..default },
+        TransposedConvolution { stride: [usize::MAX], ..default },
+        TransposedConvolution { dilation: [usize::MAX], ..default },
+    ] {
+        assert!(matches!(transposed(&[1, 4, 3], &[4, 2, 2], options), TensorError::Argument { operation: "conv_transpose1d", .. }));
+    }
+    assert!(matches!(transposed(&[1, 4, 0], &[4, 2, 2], default), TensorError::Argument { .. }));
+    let far = TransposedConvolution { stride: [1 << 61], ..default };
+    assert!(matches!(transposed(&[1, 4, 3], &[4, 2, 2], far), TensorError::TooLarge { .. }));
+    let bias = T64::zeros(&[1, 4, 3]).try_conv_transpose1d(&T64::zeros(&[4, 2, 2]), Some(&T64::zeros(&[4])), default).unwrap_err();
+    assert_eq!(bias, TensorError::Mismatch { operation, left: vec![1, 4, 3], right: vec![4] });
+}
+
+#[test]
+fn per_example_gradients_of_grouped_and_transposed_convolutions() {
+    let options = Convolution { padding: [1, 0], stride: [1, 2], dilation: [1, 2], groups: 2 };
+    let f = |(w, b): &(T64, T64), x: &T64| {
+        let y = x.conv2d(w, Some(b), options).tanh();
+        y.reshape(&[x.shape()[0], y.count() / x.shape()[0]]).sum_axis(1)
+    };
+    check_per_example(f, &(random(&[6, 2, 3, 2], 1), random(&[6], 2)), &random(&[3, 4, 3, 5], 3));
+    let options = TransposedConvolution { stride: [2, 1], output_padding: [1, 0], groups: 2, ..Default::default() };
+    let f = |(w, b): &(T64, T64), x: &T64| {
+        let y = x.conv_transpose2d(w, Some(b), options).tanh();
+        y.reshape(&[x.shape()[0], y.count() / x.shape()[0]]).sum_axis(1)
+    };
+    let model = (random(&[4, 3, 2, 2], 1), random(&[6], 2));
+    check_per_example(f, &model, &random(&[3, 4, 2, 3], 3));
+    let images = random(&[3, 4, 2, 3], 3);
+    check::gradient(|m| per_example(f, m, &images).unwrap().squared_norms().sum(), &model, 1e-5, 1e-6).unwrap();
+    // Every two images of a batch are an example.
+    let pairs = |w: &T64, x: &T64| {
+        let x = x.reshape(&[2 * x.shape()[0], 4, 3]);
+        let y = x.conv1d(w, None, Convolution { groups: 2, ..Default::default() }).tanh();
+        y.reshape(&[x.shape()[0] / 2, 16]).sum_axis(1)
+    };
+    check_per_example(pairs, &random(&[4, 2, 2], 4), &random(&[3, 2, 4, 3], 5));
+}
+
+mod properties {
+    use super::*;
+
+    fn config() -> ProptestConfig {
+        let config = ProptestConfig::default();
+        if std::env::var_os("PROPTEST_CASES").is_some() { config } else { ProptestConfig { cases: 24, ..config } }
+    }
+
+    fn three(sizes: std::ops::Range<usize>) -> impl Strategy<Value = [usize; 3]> {
+        [sizes.clone(), sizes.clone(), sizes]
+    }
+
+    fn options() -> impl Strategy<Value = Convolution<3>> {
+        (three(1..3), three(0..3), three(1..3), 1usize..4).prop_map(|(stride, padding, dilation, groups)| Convolution {
+            stride,
+            padding,
+            dilation,
+            groups,
+        })
+    }
+
+    proptest! {
+        #![proptest_config(config())]
+
+        #[test]
+        fn convolutions(
+            batch in 0usize..3, channels in 1usize..3, filters in 1usize..5, size in three(1..4), kernel in three(1..3),
+            options in options(), seed in 0u64..1000,
+        ) {
+            let groups = options.groups;
+            let x = random(&[&[batch, groups * channels], &size[..]].concat(), seed);
+            let w = random(&[&[groups * filters, channels], &kernel[..]].concat(), seed + 1);
+            prop_assume!((0..3).all(|i| size[i] + 2 * options.padding[i] > options.dilation[i] * (kernel[i] - 1)));
+            let y = x.conv3d(&w, None, options);
+            prop_assert!(close(y.as_slice(), &defined(&x, &w, options)));
+            check_both("conv3d images", |x| x.conv3d(&w, None, options).square(), &x);
+            check_both("conv3d filters", |w| x.conv3d(w, None, options).square(), &w);
+
+            // Its transpose is the transposed convolution, where the output padding makes up for what was left over.
+            let Convolution { stride, padding, dilation, groups } = options;
+            let left = std::array::from_fn(|i| (size[i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) % stride[i]);
+            let back = TransposedConvolution { stride, padding, output_padding: left, dilation, groups };
+            let z = random(y.shape(), seed + 2);
+            let transposed = z.conv_transpose3d(&w, None, back);
+            prop_assert_eq!(transposed.shape(), x.shape());
+            let (here, there) = ((&y * &z).sum().item(), (&x * &transposed).sum().item());
+            prop_assert!((here - there).abs() < 1e-11 * (1.0 + here.abs()));
+            check_both("conv_transpose3d images", |z| z.conv_transpose3d(&w, None, back).square(), &z);
+            check_both("conv_transpose3d filters", |w| z.conv_transpose3d(w, None, back).square(), &w);
+        }
+
+        #[test]
+        fn fewer_axes_are_unit_axes(size in 1usize..6, kernel in 1usize..3, options in options(), seed in 0u64..1000) {
+            let Convolution { stride: [stride, ..], padding: [padding, ..], dilation: [dilation, ..], groups } = options;
+            let (x, w) = (random(&[2, groups * 2, size], seed), random(&[groups * 3, 2, kernel], seed + 1));
+            prop_assume!(size + 2 * padding > dilation * (kernel - 1));
+            let one = Convolution { stride: [stride], padding: [padding], dilation: [dilation], groups };
+            let two = Convolution { stride: [stride, 1], padding: [padding, 0], dilation: [dilation, 1], groups };
+            let (y, by_two) = (x.conv1d(&w, None, one), x.unsqueeze(3).conv2d(&w.unsqueeze(3), None, two));
+            prop_assert!(close(y.as_slice(), by_two.as_slice()));
+            let three = Convolution { stride: [1, stride, 1], padding: [0, padding, 0], dilation: [1, dilation, 1], groups };
+            let by_three = x.unsqueeze(2).unsqueeze(4).conv3d(&w.unsqueeze(2).unsqueeze(4), None, three);
+            prop_assert!(close(y.as_slice(), by_three.as_slice()));
+        }
+    }
+}
