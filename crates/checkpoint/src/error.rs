@@ -24,7 +24,35 @@ pub enum CheckpointError {
     #[error("{}: bad header: {reason}", file.display())]
     Header { file: PathBuf, reason: String },
 
-    /// Two arrays have the same name.
+    /// A folder without a checkpoint.
+    #[error("{}: expected `model.safetensors` or `model.safetensors.index.json` in this folder, found neither", folder.display())]
+    NoCheckpoint { folder: PathBuf },
+
+    /// There is a checkpoint where a new one should be written.
+    #[error("{}: there is a checkpoint already: remove it, or choose another folder", file.display())]
+    Exists { file: PathBuf },
+
+    /// The index of a checkpoint in several files is too long, or not the JSON object that is asked for.
+    #[error("{}: bad index: {reason}", file.display())]
+    Index { file: PathBuf, reason: String },
+
+    /// The index names a file that is not below its own folder.
+    #[error("{}: the file {shard:?} is not in the folder of the index", file.display())]
+    ShardPath { file: PathBuf, shard: String },
+
+    /// The index names a file that is not there.
+    #[error("{}: the file `{shard}` is missing", file.display())]
+    MissingShard { file: PathBuf, shard: String },
+
+    /// The index names an array in a file that does not hold it.
+    #[error("{}: there is no array `{name}`, which should be here by {}", file.display(), index.display())]
+    NotInShard { file: PathBuf, index: PathBuf, name: String },
+
+    /// A file of several holds an array that the index does not name.
+    #[error("{}: the array `{name}` is not named in {}", file.display(), index.display())]
+    NotInIndex { file: PathBuf, index: PathBuf, name: String },
+
+    /// Two arrays have the same name, in one file, in two files of one checkpoint, or in its index.
     #[error("{}: two arrays are named `{name}`", file.display())]
     DuplicateName { file: PathBuf, name: String },
 

@@ -1,6 +1,6 @@
-//! Named arrays in [safetensors](https://huggingface.co/docs/safetensors) files: read, write, memory-map. No tensor
-//! type is needed: arrays are row-major bytes with a shape and an element type, under the names of a PyTorch
-//! `state_dict`, so that files go both ways between PyTorch and Rust.
+//! Named arrays in [safetensors](https://huggingface.co/docs/safetensors) files, one or several with an index: read, write,
+//! memory-map. No tensor type is needed: arrays are row-major bytes with a shape and an element type, under the names of a
+//! PyTorch `state_dict`, so that files go both ways between PyTorch and Rust.
 //!
 //! ```
 //! use gradus_checkpoint::{Checkpoint, MappedCheckpoint};
@@ -27,20 +27,27 @@
 //! ```
 
 mod array;
+mod arrays;
 mod error;
 mod fingerprint;
+mod floats;
 mod header;
+mod index;
 mod mapped;
 mod memory;
+mod sharded;
 
 #[cfg(test)]
 mod tests;
 
 pub use array::{Array, NamedArray};
+pub use arrays::Arrays;
 pub use error::CheckpointError;
 pub use fingerprint::file_fingerprint;
+pub use floats::FloatType;
 pub use mapped::MappedCheckpoint;
 pub use memory::Checkpoint;
+pub use sharded::write_sharded;
 
 /// The type of the elements of an array: every one that the format knows.
 pub use safetensors::Dtype as DType;

@@ -1,5 +1,6 @@
 use crate::header::{self, check_name, check_size};
-use crate::{Array, CheckpointError, DType, NamedArray, fingerprint};
+use crate::sharded::write_file;
+use crate::{Array, CheckpointError, FloatType, MappedCheckpoint, NamedArray, fingerprint};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -59,8 +60,7 @@ impl Checkpoint {
     /// # Errors
     /// Those of [`insert`](Self::insert); [`CheckpointError::Size`] if the shape asks for another number of values.
     pub fn insert_f32(&mut self, name: impl Into<String>, shape: &[usize], values: &[f32]) -> Result<(), CheckpointError> {
-        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        self.insert(NamedArray { name: name.into(), dtype: DType::F32, shape: shape.to_vec(), bytes })
+        self.insert(NamedArray::from_f32(name, FloatType::F32, shape, values))
     }
 
     /// Adds `values` in row-major order as an F64 array.
@@ -68,8 +68,7 @@ impl Checkpoint {
     /// # Errors
     /// Those of [`insert`](Self::insert); [`CheckpointError::Size`] if the shape asks for another number of values.
     pub fn insert_f64(&mut self, name: impl Into<String>, shape: &[usize], values: &[f64]) -> Result<(), CheckpointError> {
-        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        self.insert(NamedArray { name: name.into(), dtype: DType::F64, shape: shape.to_vec(), bytes })
+        self.insert(NamedArray::from_f64(name, FloatType::F64, shape, values))
     }
 
     /// The array of that name.
@@ -83,7 +82,7 @@ impl Checkpoint {
         }
     }
 
-    /// The elements of the array of that name as `f32`, without loss: from F32, F16 and BF16.
+    /// The elements of the array of that name as `f32`, without loss: see [`Array::to_f32`].
     ///
     /// # Errors
     /// [`CheckpointError::Missing`], or [`CheckpointError::DType`] for elements of any other type.
@@ -91,7 +90,7 @@ impl Checkpoint {
         self.get(name)?.to_f32()
     }
 
-    /// The elements of the array of that name as `f64`, without loss: from F64, F32, F16 and BF16.
+    /// The elements of the array of that name as `f64`, without loss: see [`Array::to_f64`].
     ///
     /// # Errors
     /// [`CheckpointError::Missing`], or [`CheckpointError::DType`] for elements of any other type.
@@ -115,23 +114,30 @@ impl Checkpoint {
         self.fingerprint.get_or_init(|| fingerprint::of_arrays(self.arrays())).clone()
     }
 
-    /// Reads a whole file.
+    /// Reads a whole checkpoint: a file, the index of several files, or a folder with either, as
+    /// [`MappedCheckpoint::open`] finds them.
     ///
     /// # Errors
-    /// [`CheckpointError::Io`] if it cannot be read, and the errors of the format (truncated, too long, bad header,
-    /// duplicate names, wrong offsets or sizes).
+    /// Those of [`MappedCheckpoint::open`].
     pub fn read(path: impl AsRef<Path>) -> Result<Self, CheckpointError> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(CheckpointError::io(path))?;
-        Self::parse(path, &bytes)
+        let mapped = MappedCheckpoint::open(path)?;
+        let arrays = mapped.arrays().map(|array| (array.name.to_owned(), array.into()));
+        let (arrays, metadata) = (arrays.collect(), mapped.metadata().clone());
+        Ok(Self { metadata, arrays, file: path.to_owned(), fingerprint: OnceLock::new() })
     }
 
     /// Reads the bytes of a file that is in memory already.
     ///
     /// # Errors
-    /// The errors of the format, as for [`read`](Self::read).
+    /// The errors of the format (truncated, too long, bad header, duplicate names, wrong offsets or sizes).
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
-        Self::parse(Path::new(IN_MEMORY), bytes)
+        let header = header::parse(Path::new(IN_MEMORY), bytes)?;
+        let arrays = header.places.into_iter().map(|(name, place)| {
+            let bytes = bytes[place.range].to_vec();
+            (name.clone(), NamedArray { name, dtype: place.dtype, shape: place.shape, bytes })
+        });
+        Ok(Self { metadata: header.metadata, arrays: arrays.collect(), ..Self::default() })
     }
 
     /// Writes the file, whole or not at all. The same arrays and metadata give the same bytes.
@@ -140,24 +146,7 @@ impl Checkpoint {
     /// [`CheckpointError::Io`] if it cannot be written, [`CheckpointError::Header`] if there are so many names that
     /// the header would exceed the 100 MB that the format allows.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), CheckpointError> {
-        let path = path.as_ref();
-        let mut arrays: Vec<Array<'_>> = self.arrays().collect();
-        header::sort_for_writing(&mut arrays);
-        let head = header::encode(path, &arrays, &self.metadata)?;
-        let write = |file: &mut dyn std::io::Write| {
-            file.write_all(&head)?;
-            arrays.iter().try_for_each(|array| file.write_all(array.bytes))
-        };
-        gradus_base::atomic_write(path, write).map_err(CheckpointError::io(path))
-    }
-
-    fn parse(file: &Path, bytes: &[u8]) -> Result<Self, CheckpointError> {
-        let header = header::parse(file, bytes)?;
-        let arrays = header.places.into_iter().map(|(name, place)| {
-            let bytes = bytes[place.range].to_vec();
-            (name.clone(), NamedArray { name, dtype: place.dtype, shape: place.shape, bytes })
-        });
-        Ok(Self { metadata: header.metadata, arrays: arrays.collect(), file: file.to_owned(), fingerprint: OnceLock::new() })
+        write_file(path.as_ref(), self.arrays().collect(), &self.metadata)
     }
 
     fn array<'a>(&'a self, array: &'a NamedArray) -> Array<'a> {

@@ -1,8 +1,11 @@
-use crate::array::{bf16_to_f32, f16_to_f32};
+use crate::floats::{bf16_to_f32, f16_to_f32};
 use crate::*;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use std::fs;
+
+mod floats;
+mod sharded;
 
 /// A file with the given header (not padded) and `data` zero bytes.
 fn file(header: &str, data: usize) -> Vec<u8> {
@@ -251,7 +254,7 @@ fn missing_arrays_wrong_types_and_shapes() {
     assert!(error.to_string().ends_with("array `b`: expected the shape [1, 2], found [2, 1]"), "{error}");
 }
 
-mod properties {
+pub(crate) mod properties {
     use super::*;
     use proptest::collection::{btree_map, vec};
     use proptest::prelude::*;
@@ -274,7 +277,7 @@ mod properties {
         })
     }
 
-    fn any_checkpoint() -> impl Strategy<Value = Checkpoint> {
+    pub(super) fn any_checkpoint() -> impl Strategy<Value = Checkpoint> {
         let text = r#"[a-z."\\é\n]{0,6}"#;
         (btree_map(text, any_array(), 0..6), btree_map(text, text, 0..4)).prop_map(|(arrays, metadata)| {
             let mut checkpoint = Checkpoint::new();

@@ -1,45 +1,8 @@
 use gradus_base::{Cancel, Observer, matches};
-use gradus_checkpoint::{Array, Checkpoint, CheckpointError, DType, MappedCheckpoint, NamedArray};
+use gradus_checkpoint::{Array, Arrays, Checkpoint, CheckpointError, DType, FloatType, NamedArray};
 
 use crate::MergeError;
 use crate::blocks::{self, BLOCK, Means};
-
-/// Named arrays: a checkpoint in memory or in a file. A slice of `&dyn Arrays` may mix the two.
-pub trait Arrays: Sync {
-    /// The arrays in the order of their names.
-    fn all(&self) -> Vec<Array<'_>>;
-    /// The array of that name.
-    ///
-    /// # Errors
-    /// [`CheckpointError::Missing`].
-    fn array(&self, name: &str) -> Result<Array<'_>, CheckpointError>;
-    /// The SHA-256 of the names, types, shapes and bytes of all arrays.
-    fn fingerprint(&self) -> String;
-}
-
-impl Arrays for Checkpoint {
-    fn all(&self) -> Vec<Array<'_>> {
-        self.arrays().collect()
-    }
-    fn array(&self, name: &str) -> Result<Array<'_>, CheckpointError> {
-        self.get(name)
-    }
-    fn fingerprint(&self) -> String {
-        self.fingerprint()
-    }
-}
-
-impl Arrays for MappedCheckpoint {
-    fn all(&self) -> Vec<Array<'_>> {
-        self.arrays().collect()
-    }
-    fn array(&self, name: &str) -> Result<Array<'_>, CheckpointError> {
-        self.get(name)
-    }
-    fn fingerprint(&self) -> String {
-        self.fingerprint()
-    }
-}
 
 /// Which arrays are merged, by patterns in which `*` stands for any characters. The others are the target's, and so are
 /// arrays of other elements than F64, F32, F16 and BF16, such as counters; to include one of those by a pattern other than
@@ -82,7 +45,7 @@ pub(crate) fn fits(patterns: &[String], name: &str) -> bool {
 }
 
 pub(crate) fn is_float(dtype: DType) -> bool {
-    matches!(dtype, DType::F64 | DType::F32 | DType::F16 | DType::BF16)
+    FloatType::of(dtype).is_some()
 }
 
 /// Checks that the models agree about the arrays that `filter` accepts.
@@ -155,14 +118,10 @@ pub(crate) fn each_array<A: Arrays + ?Sized>(
     for (done, array) in (1..).zip(&all) {
         cancel.check()?;
         let replaced = filter.accepts(array.name) && is_float(array.dtype);
-        result.insert(if replaced { merged(array)? } else { copy(array) })?;
+        result.insert(if replaced { merged(array)? } else { (*array).into() })?;
         observer.progress(done, Some(all.len() as u64), "merging arrays");
     }
     Ok(result)
-}
-
-fn copy(array: &Array<'_>) -> NamedArray {
-    NamedArray { name: array.name.into(), dtype: array.dtype, shape: array.shape.to_vec(), bytes: array.bytes.to_vec() }
 }
 
 /// `Σ_i w_i θ_i / Σ_i w_i` of one array over the models with a positive weight.

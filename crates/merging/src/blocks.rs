@@ -2,7 +2,7 @@
 //! use of it. The cuts are fixed, so that the number of threads changes no bit.
 
 use gradus_base::Cancel;
-use gradus_checkpoint::{Array, DType, NamedArray};
+use gradus_checkpoint::{Array, DType, FloatType, NamedArray};
 use rayon::prelude::*;
 
 use crate::MergeError;
@@ -20,7 +20,8 @@ pub(crate) fn fill<P: Send>(
     piece: impl Fn() -> P + Sync,
     block: impl Fn(&mut P, usize, &mut [f64]) -> Result<(), MergeError> + Sync,
 ) -> Result<(NamedArray, Vec<P>), MergeError> {
-    let (dtype, size) = if target.dtype == DType::F64 { (DType::F64, 8) } else { (DType::F32, 4) };
+    let float = if target.dtype == DType::F64 { FloatType::F64 } else { FloatType::F32 };
+    let size = float.size();
     let mut bytes = vec![0; target.count() * size];
     let of_piece = |(k, bytes): (usize, &mut [u8])| {
         cancel.check()?;
@@ -28,20 +29,12 @@ pub(crate) fn fill<P: Send>(
         for (b, bytes) in bytes.chunks_mut(BLOCK * size).enumerate() {
             let values = &mut values[..bytes.len() / size];
             block(&mut piece, k * PIECE + b * BLOCK, values)?;
-            write(values, dtype, bytes);
+            float.write_f64(values, bytes);
         }
         Ok(piece)
     };
     let pieces = bytes.par_chunks_mut(PIECE * size).enumerate().map(of_piece).collect::<Result<_, MergeError>>()?;
-    Ok((NamedArray { name: target.name.into(), dtype, shape: target.shape.to_vec(), bytes }, pieces))
-}
-
-fn write(values: &[f64], dtype: DType, bytes: &mut [u8]) {
-    if dtype == DType::F64 {
-        bytes.as_chunks_mut().0.iter_mut().zip(values).for_each(|(bytes, value)| *bytes = value.to_le_bytes());
-    } else {
-        bytes.as_chunks_mut().0.iter_mut().zip(values).for_each(|(bytes, &value)| *bytes = (value as f32).to_le_bytes());
-    }
+    Ok((NamedArray { name: target.name.into(), dtype: float.dtype(), shape: target.shape.to_vec(), bytes }, pieces))
 }
 
 /// `Σ w x / Σ w` of each coordinate of a block over the values with a positive weight. A mean lies between its values, and

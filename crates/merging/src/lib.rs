@@ -45,8 +45,8 @@ mod pages {
     mod book {}
 }
 
-pub use arrays::{Arrays, NameFilter};
+pub use arrays::NameFilter;
 pub use error::MergeError;
-pub use gradus_checkpoint::{Checkpoint, MappedCheckpoint};
+pub use gradus_checkpoint::{Arrays, Checkpoint, MappedCheckpoint};
 #[cfg(feature = "autodiff")]
 pub use in_memory::in_memory;

@@ -3,10 +3,10 @@
 //! fine-tuning of zero-shot models"), and the mean of the models' output probabilities.
 
 use gradus_base::{Cancel, Observer, Silent};
-use gradus_checkpoint::Checkpoint;
+use gradus_checkpoint::{Arrays, Checkpoint};
 
 use crate::MergeError;
-use crate::arrays::{self, Arrays, NameFilter};
+use crate::arrays::{self, NameFilter};
 use crate::blocks::{self, BLOCK};
 use crate::search::checked;
 

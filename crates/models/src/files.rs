@@ -3,7 +3,7 @@
 use std::path::Path as FilePath;
 
 use gradus_autodiff::{Params, Path, Scalar, Tensor};
-use gradus_checkpoint::{Checkpoint, CheckpointError};
+use gradus_checkpoint::{Arrays, Checkpoint, CheckpointError, MappedCheckpoint};
 
 /// Why a model could not be saved or loaded.
 #[derive(Debug, thiserror::Error)]
@@ -37,12 +37,12 @@ pub fn insert<P: Params>(checkpoint: &mut Checkpoint, prefix: &str, model: &P) -
     Ok(())
 }
 
-/// The model with every tensor, buffers too, replaced by the array of `prefix` and its name. 16-bit arrays are widened; an
+/// The model with every tensor, buffers too, replaced by the array of `prefix` and its name. 8- and 16-bit arrays are widened; an
 /// `f32` model does not take F64 arrays.
 ///
 /// # Errors
 /// [`CheckpointError::Missing`], [`CheckpointError::Shape`] or [`CheckpointError::DType`], naming the array.
-pub fn extract<P: Params>(checkpoint: &Checkpoint, prefix: &str, like: &P) -> Result<P, CheckpointError> {
+pub fn extract<P: Params>(checkpoint: &dyn Arrays, prefix: &str, like: &P) -> Result<P, CheckpointError> {
     let mut model = like.clone();
     let mut failed = None;
     model.for_each_mut(&mut Path::default(), &mut |path, x| match read::<P::Elem>(
@@ -56,8 +56,8 @@ pub fn extract<P: Params>(checkpoint: &Checkpoint, prefix: &str, like: &P) -> Re
     failed.map_or(Ok(model), Err)
 }
 
-fn read<T: Scalar>(checkpoint: &Checkpoint, name: &str, shape: &[usize]) -> Result<Tensor<T>, CheckpointError> {
-    let array = checkpoint.get(name)?.with_shape(shape)?;
+fn read<T: Scalar>(checkpoint: &dyn Arrays, name: &str, shape: &[usize]) -> Result<Tensor<T>, CheckpointError> {
+    let array = checkpoint.array(name)?.with_shape(shape)?;
     if size_of::<T>() == size_of::<f64>() {
         let values = array.to_f64()?;
         Ok(Tensor::from_fn(shape, |i| T::from_f64(values[i])))
@@ -88,12 +88,13 @@ pub fn save<P: Params>(file: impl AsRef<FilePath>, model: &P) -> Result<(), File
     Ok(checkpoint.write(file)?)
 }
 
-/// Reads a safetensors file into a model of known structure: every tensor must be there in its shape, and nothing else.
+/// Reads a checkpoint into a model of known structure: every tensor must be there in its shape, and nothing else. It is a
+/// safetensors file, the index of several, or a folder with either ([`MappedCheckpoint::open`]).
 ///
 /// # Errors
 /// [`FileError`].
 pub fn load<P: Params>(file: impl AsRef<FilePath>, like: &P) -> Result<P, FileError> {
-    let checkpoint = Checkpoint::read(file)?;
+    let checkpoint = MappedCheckpoint::open(file)?;
     let model = extract(&checkpoint, "", like)?;
     let own: Vec<String> = like.named().into_iter().map(|(name, _)| name).collect();
     match checkpoint.names().find(|name| !own.iter().any(|own| own == name)) {
