@@ -37,6 +37,7 @@ mod transforms;
 
 pub use error::TensorError;
 pub use gradus_autodiff_derive::Params;
+pub use ops::attention::{Attention, AttentionMask};
 pub use ops::convolution::{Convolution, TransposedConvolution};
 pub use params::{Params, Path};
 pub use per_example::{ExampleGrads, PerExampleError, per_example};

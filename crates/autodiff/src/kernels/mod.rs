@@ -3,6 +3,7 @@
 //!
 //! Work is split by length alone and partial results are added in order, so results do not depend on the number of threads.
 
+pub(crate) mod attention;
 mod buffer;
 pub(crate) mod convolution;
 pub(crate) mod functions;

@@ -20,7 +20,7 @@ fn each_row<T: Scalar>(out: &mut [T], x: &[T], width: usize, f: impl Fn(&mut [T]
 
 /// The greatest element, NaN left out (the sums that follow do not leave it out).
 #[inline(always)]
-fn maximum<T: Scalar>(x: &[T]) -> T {
+pub(super) fn maximum<T: Scalar>(x: &[T]) -> T {
     let greater = |top: T, x: T| if x > top { x } else { top };
     let mut lanes = [T::NEG_INFINITY; 16];
     let (chunks, tail) = x.as_chunks::<16>();
@@ -32,7 +32,7 @@ fn maximum<T: Scalar>(x: &[T]) -> T {
 
 /// Sums in 16 lanes, so that the loop vectorises and its order is fixed.
 #[inline(always)]
-fn lane_sum<T: Scalar>(x: &[T], term: impl Fn(T) -> T) -> f64 {
+pub(super) fn lane_sum<T: Scalar>(x: &[T], term: impl Fn(T) -> T) -> f64 {
     let mut lanes = [T::ZERO; 16];
     let (chunks, tail) = x.as_chunks::<16>();
     for chunk in chunks {

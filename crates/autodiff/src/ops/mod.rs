@@ -1,6 +1,7 @@
 //! The operations, each with its rule beside it.
 
 mod arithmetic;
+pub(crate) mod attention;
 mod choice;
 pub(crate) mod convolution;
 mod index;

@@ -121,7 +121,7 @@ impl<T: Scalar> Tensor<T> {
     }
 
     #[track_caller]
-    fn batched(&self, other: &Self, ta: bool, tb: bool) -> Self {
+    pub(super) fn batched(&self, other: &Self, ta: bool, tb: bool) -> Self {
         let count = self.shape()[0];
         let Some(size @ [m, n, k]) = sizes(&self.shape()[1..], &other.shape()[1..], ta, tb) else {
             panic!("matmul: shapes {} and {} do not fit", self.shape_ref(), other.shape_ref())
