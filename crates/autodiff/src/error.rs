@@ -44,6 +44,18 @@ pub enum TensorError {
         /// The tensor's shape.
         shape: Vec<usize>,
     },
+    /// An index beyond the entries that it selects from.
+    #[error("{operation}: index {index} at position {position} is not below {size}")]
+    Index {
+        /// The operation's name.
+        operation: &'static str,
+        /// The index.
+        index: usize,
+        /// Its place among the indices, which are row-major.
+        position: usize,
+        /// The number of entries; the size of the vocabulary for an embedding.
+        size: usize,
+    },
     /// An argument of an operation that the tensor's shape does not allow.
     #[error("{operation}: {what} (shape {shape:?})")]
     Argument {

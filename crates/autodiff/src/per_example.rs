@@ -5,6 +5,7 @@
 //! on the inputs is used, a sum of [`Factor`]s. Where an operation has no factor, its rule is run once for each example.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::kernels::{Buffer, pointwise};
 use crate::node::{Found, Level, NodeRef, run_rule};
@@ -54,6 +55,16 @@ pub(crate) enum Factor<T: Scalar> {
         rows: Tensor<T>,
         /// The factor that indexes its columns.
         columns: Tensor<T>,
+    },
+    /// Rows of a table: entry `i` adds `rows[i]` to row `indices[i]` of the gradient of example `examples[i]`. No two
+    /// entries have the same place, and examples ascend.
+    Rows {
+        /// The example of each entry.
+        examples: Arc<[usize]>,
+        /// The row of the table.
+        indices: Arc<[usize]>,
+        /// `[entries, width]`.
+        rows: Tensor<T>,
     },
     /// One gradient for each example, `[batch, count]`.
     Dense(Tensor<T>),
@@ -288,6 +299,17 @@ fn write_example<T: Scalar>(factors: &[Factor<T>], batch: usize, b: usize, out: 
                     out.copy_from_slice(row);
                 }
             }
+            Factor::Rows { examples, indices, rows } => {
+                if !add {
+                    out.fill(T::ZERO);
+                }
+                let width = rows.shape()[1];
+                let own = examples.partition_point(|&e| e < b)..examples.partition_point(|&e| e <= b);
+                for i in own {
+                    let to = &mut out[indices[i] * width..(indices[i] + 1) * width];
+                    to.iter_mut().zip(&rows.as_slice()[i * width..(i + 1) * width]).for_each(|(o, &x)| *o += x);
+                }
+            }
             Factor::Outer { rows, columns } => {
                 let time = rows.shape()[0] / batch;
                 let (r, c) = (rows.shape()[1], columns.shape()[1]);
@@ -338,8 +360,28 @@ impl<T: Scalar> Factor<T> {
         Some(Factor::Dense(each.reshape(&[batch, own.iter().product()])))
     }
 
+    /// The factor of a table from which `indices` were taken, where `g` is the gradient of what was taken. Rows that an
+    /// example took several times are added up.
+    pub(crate) fn of_rows(indices: &[usize], g: &Tensor<T>, batch: usize) -> Self {
+        let time = (indices.len() / batch).max(1);
+        let mut order: Vec<(usize, usize, usize)> = indices.iter().enumerate().map(|(at, &index)| (at / time, index, at)).collect();
+        order.sort_unstable();
+        let mut entries: Vec<(usize, usize)> = Vec::new();
+        let mut entry_of = vec![0; indices.len()];
+        for (example, index, at) in order {
+            if entries.last() != Some(&(example, index)) {
+                entries.push((example, index));
+            }
+            entry_of[at] = entries.len() - 1;
+        }
+        let rows = g.reshape(&[indices.len(), g.shape()[1..].iter().product()]).scatter(0, &entry_of.into(), entries.len());
+        let (examples, indices): (Vec<usize>, Vec<usize>) = entries.into_iter().unzip();
+        Factor::Rows { examples: examples.into(), indices: indices.into(), rows }
+    }
+
     fn detach(self) -> Self {
         match self {
+            Factor::Rows { examples, indices, rows } => Factor::Rows { examples, indices, rows: rows.detach() },
             Factor::Dense(gradients) => Factor::Dense(gradients.detach()),
             Factor::Outer { rows, columns } => Factor::Outer { rows: rows.detach(), columns: columns.detach() },
         }
@@ -348,6 +390,7 @@ impl<T: Scalar> Factor<T> {
     fn is_tracked(&self) -> bool {
         match self {
             Factor::Dense(gradients) => gradients.is_tracked(),
+            Factor::Rows { rows, .. } => rows.is_tracked(),
             Factor::Outer { rows, columns } => rows.is_tracked() || columns.is_tracked(),
         }
     }
@@ -356,6 +399,11 @@ impl<T: Scalar> Factor<T> {
     fn dense(&self, batch: usize, count: usize) -> Tensor<T> {
         match self {
             Factor::Dense(gradients) => gradients.clone(),
+            Factor::Rows { examples, indices, rows } => {
+                let table = count / rows.shape()[1].max(1);
+                let places: Arc<[usize]> = examples.iter().zip(indices.iter()).map(|(e, i)| e * table + i).collect();
+                rows.scatter(0, &places, batch * table).reshape(&[batch, count])
+            }
             Factor::Outer { rows, columns } => {
                 let by_example = |x: &Tensor<T>| x.reshape(&[batch, x.shape()[0] / batch, x.shape()[1]]);
                 by_example(rows).t().matmul(&by_example(columns)).reshape(&[batch, count])
@@ -363,9 +411,13 @@ impl<T: Scalar> Factor<T> {
         }
     }
 
-    /// `Σ_b w_b g_b`, flat.
-    fn weighted_sum(&self, weights: &Tensor<T>) -> Tensor<T> {
+    /// `Σ_b w_b g_b`, flat, `[count]`.
+    fn weighted_sum(&self, weights: &Tensor<T>, count: usize) -> Tensor<T> {
         match self {
+            Factor::Rows { examples, indices, rows } => {
+                let weighted = rows * weights.select(0, examples, None).unsqueeze(1);
+                weighted.scatter(0, indices, count / rows.shape()[1].max(1)).reshape(&[count])
+            }
             Factor::Dense(gradients) => weights.matmul(gradients),
             Factor::Outer { rows, columns } => {
                 let each = [weights.count(), rows.count() / weights.count()];
@@ -380,6 +432,11 @@ impl<T: Scalar> Factor<T> {
     fn dot(&self, v: &Tensor<T>, batch: usize) -> Tensor<T> {
         match self {
             Factor::Dense(gradients) => gradients.matmul(&v.reshape(&[v.count()])),
+            Factor::Rows { examples, indices, rows } => {
+                let width = rows.shape()[1];
+                let own = v.reshape(&[v.count() / width.max(1), width]).select(0, indices, None);
+                (rows * own).sum_axis(1).scatter(0, examples, batch)
+            }
             Factor::Outer { rows, columns } => {
                 let v = v.reshape(&[rows.shape()[1], columns.shape()[1]]);
                 let products = rows.matmul(&v) * columns;
@@ -391,27 +448,60 @@ impl<T: Scalar> Factor<T> {
 
 /// `⟨g_a, g_b⟩` for all pairs of examples, from the factors where that takes fewer operations than the gradients do.
 fn gram<T: Scalar>(factors: &[Factor<T>], batch: usize, count: usize) -> Tensor<T> {
-    let outer = |factor: &Factor<T>| match factor {
-        Factor::Outer { rows, columns } => Some((rows.clone(), columns.clone())),
+    // Entries for each example, and the operations for a pair of entries.
+    let sizes = |factor: &Factor<T>| match factor {
+        Factor::Outer { rows, columns } => Some((rows.shape()[0].div_ceil(batch), rows.shape()[1] + columns.shape()[1])),
+        Factor::Rows { rows, .. } => Some((rows.shape()[0].div_ceil(batch), rows.shape()[1])),
         Factor::Dense(_) => None,
     };
-    let uses: Option<Vec<_>> = factors.iter().map(outer).collect();
-    let times = |uses: &[(Tensor<T>, Tensor<T>)]| uses.iter().map(|(rows, _)| rows.shape()[0] / batch).sum::<usize>();
-    let cheaper = |uses: &[(Tensor<T>, Tensor<T>)]| {
-        let [(rows, columns), ..] = uses else { return false };
-        times(uses).pow(2) * (rows.shape()[1] + columns.shape()[1]) <= count
+    let sizes: Option<Vec<(usize, usize)>> = factors.iter().map(sizes).collect();
+    let cheaper = |sizes: Vec<(usize, usize)>| {
+        let entries = sizes.iter().map(|size| size.0).sum::<usize>();
+        sizes.iter().map(|size| size.1).max().is_some_and(|operations| entries.saturating_pow(2).saturating_mul(operations) <= count)
     };
-    let Some(uses) = uses.filter(|uses| cheaper(uses)) else {
+    if !sizes.is_some_and(cheaper) {
         return gram_of_gradients(factors, batch, count);
-    };
-    // `⟨Σ x gᵀ, Σ x' g'ᵀ⟩ = Σ ⟨x, x'⟩ ⟨g, g'⟩` over all pairs of uses.
-    let mut sum = Tensor::zeros(&[batch, batch]);
-    for ((rows, columns), (others, other_columns)) in uses.iter().flat_map(|a| uses.iter().map(move |b| (a, b))) {
-        let pairs = rows.product(others, false, true) * columns.product(other_columns, false, true);
-        let blocks = [batch, rows.shape()[0] / batch, batch, others.shape()[0] / batch];
-        sum = sum + pairs.reshape(&blocks).sum_axis(3).sum_axis(1);
     }
-    sum
+    let mut pairs = factors.iter().flat_map(|a| factors.iter().map(move |b| (a, b)));
+    let sum = pairs.try_fold(Tensor::zeros(&[batch, batch]), |sum, (a, b)| {
+        Some(sum + b.sum_entries(&a.sum_entries(&a.products(b)?, 0, batch), 1, batch))
+    });
+    sum.unwrap_or_else(|| gram_of_gradients(factors, batch, count))
+}
+
+impl<T: Scalar> Factor<T> {
+    /// The inner products of the entries of two factors, `⟨x gᵀ, x' g'ᵀ⟩ = ⟨x, x'⟩ ⟨g, g'⟩`, where an entry of a table has
+    /// for `x` a one in the place of its row. None where one of the two is dense.
+    fn products(&self, other: &Self) -> Option<Tensor<T>> {
+        let products = match (self, other) {
+            (Factor::Outer { rows, columns }, Factor::Outer { rows: others, columns: other_columns }) => {
+                rows.product(others, false, true) * columns.product(other_columns, false, true)
+            }
+            (Factor::Rows { indices, rows, .. }, Factor::Rows { indices: other_indices, rows: others, .. }) => {
+                let same = |i: usize| indices[i / other_indices.len()] == other_indices[i % other_indices.len()];
+                let same = Tensor::from_fn(&[indices.len(), other_indices.len()], |i| if same(i) { T::ONE } else { T::ZERO });
+                rows.product(others, false, true) * same
+            }
+            (Factor::Outer { rows, columns }, Factor::Rows { indices, rows: others, .. }) => {
+                rows.select(1, indices, None) * columns.product(others, false, true)
+            }
+            (Factor::Rows { .. }, Factor::Outer { .. }) => other.products(self)?.t(),
+            (Factor::Dense(_), _) | (_, Factor::Dense(_)) => return None,
+        };
+        Some(products)
+    }
+
+    /// Sums an axis of entries over those of each example.
+    fn sum_entries(&self, x: &Tensor<T>, axis: usize, batch: usize) -> Tensor<T> {
+        match self {
+            Factor::Rows { examples, .. } => x.scatter(axis, examples, batch),
+            Factor::Outer { .. } | Factor::Dense(_) => {
+                let mut shape = x.shape().to_vec();
+                shape.splice(axis..=axis, [batch, x.shape()[axis] / batch]);
+                x.reshape(&shape).sum_axis(axis as isize + 1)
+            }
+        }
+    }
 }
 
 /// Elements of gradients that are held at a time for a Gram matrix.
@@ -510,7 +600,7 @@ impl<P: Params> ExampleGrads<P> {
         let weights = Tensor::vector(weights);
         self.each_tensor(|x, own| {
             let zero = Tensor::zeros(&[x.count()]);
-            own.iter().map(|factor| factor.weighted_sum(&weights)).fold(zero, |sum, part| sum + part).reshape(x.shape())
+            own.iter().map(|factor| factor.weighted_sum(&weights, x.count())).fold(zero, |sum, part| sum + part).reshape(x.shape())
         })
     }
 
@@ -521,6 +611,7 @@ impl<P: Params> ExampleGrads<P> {
             [Factor::Outer { rows, columns }] if rows.shape()[0] == self.batch => {
                 rows.square().product(&columns.square(), true, false).reshape(x.shape())
             }
+            [Factor::Rows { indices, rows, .. }] => rows.square().scatter(0, indices, x.shape()[0]).reshape(x.shape()),
             _ if recorded(own) => dense(own, self.batch, x.count(), true).square().sum_axis(0).reshape(x.shape()),
             _ => sum_of_squared_rows(x.shape(), own, self.batch),
         })
@@ -535,6 +626,7 @@ impl<P: Params> ExampleGrads<P> {
     pub fn squared_norms(&self) -> Tensor<P::Elem> {
         self.sum_over_tensors(&self.params, &[self.batch], |x, own| match own {
             [Factor::Outer { rows, columns }] if rows.shape()[0] == self.batch => rows.square().sum_axis(1) * columns.square().sum_axis(1),
+            [Factor::Rows { examples, rows, .. }] => rows.square().sum_axis(1).scatter(0, examples, self.batch),
             _ if recorded(own) => dense(own, self.batch, x.count(), true).square().sum_axis(1),
             _ => squared_norms(own, self.batch, x.count()),
         })

@@ -274,7 +274,7 @@ fn try_forms_return_the_shapes() {
 
 #[test]
 fn try_forms_say_what_does_not_fit() {
-    use TensorError::{Argument, Axis, Count, Mismatch, Rank, TooLarge};
+    use TensorError::{Argument, Axis, Count, Index, Mismatch, Rank, TooLarge};
     let (x, scalar, wide) = (T64::zeros(&[2, 3]), T64::scalar(1.0), T64::zeros(&[1; 8]));
     macro_rules! fails {
         ($($result:expr => $error:pat),* $(,)?) => {
@@ -301,12 +301,12 @@ fn try_forms_say_what_does_not_fit() {
         T64::try_stack(&[], 0) => Argument { operation: "stack", .. },
         T64::try_stack(&[x.clone(), T64::zeros(&[3, 3])], 0) => Mismatch { operation: "stack", .. },
         T64::try_stack(std::slice::from_ref(&x), 3) => Axis { .. },
-        x.try_index_select(0, &[2]) => Argument { .. },
+        x.try_index_select(0, &[2]) => Index { .. },
         x.try_scatter_add(0, &[0], 4) => Argument { .. },
-        x.try_scatter_add(0, &[0, 4], 4) => Argument { .. },
+        x.try_scatter_add(0, &[0, 4], 4) => Index { .. },
         x.try_gather(1, &[0, 0, 0], &[3, 1]) => Mismatch { .. },
         x.try_gather(1, &[0], &[2, 1]) => Count { found: 1, .. },
-        x.try_gather(1, &[0, 3], &[2, 1]) => Argument { .. },
+        x.try_gather(1, &[0, 3], &[2, 1]) => Index { .. },
         T64::try_one_hot(&[1, 3], 3) => Argument { operation: "one_hot", .. },
         T64::try_one_hot(&[1, 3], usize::MAX) => TooLarge { .. },
         x.try_linear(&T64::zeros(&[4, 2]), None) => Mismatch { .. },

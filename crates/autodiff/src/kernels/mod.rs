@@ -6,12 +6,14 @@
 pub(crate) mod attention;
 mod buffer;
 pub(crate) mod convolution;
+pub(crate) mod dropout;
 pub(crate) mod functions;
 pub(crate) mod matmul;
 pub(crate) mod pointwise;
 pub(crate) mod pooling;
 pub(crate) mod reduce;
 pub(crate) mod rows;
+pub(crate) mod select;
 mod simd;
 pub(crate) mod strided;
 

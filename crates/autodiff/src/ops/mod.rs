@@ -4,6 +4,7 @@ mod arithmetic;
 pub(crate) mod attention;
 mod choice;
 pub(crate) mod convolution;
+mod dropout;
 mod index;
 mod layout;
 mod loss;
