@@ -44,4 +44,9 @@ pub use per_example::{ExampleGrads, PerExampleError, per_example};
 pub use scalar::Scalar;
 pub use shape::{MAX_RANK, Shape};
 pub use tensor::Tensor;
-pub use transforms::{custom_vjp, grad, hessian, hvp, jacobian, jvp, stop_gradient, value_and_grad, vjp};
+pub use transforms::{
+    Estimate, Linearization, LinearizedGradient, ReluRule, Tap, TappedGradient, checkpoint, custom_vjp, grad, grad_with, hessian,
+    hessian_diagonal, hessian_diagonal_estimate, hessian_trace, hessian_trace_estimate, hvp, jacobian, jacobian_forward, jacobian_matrix,
+    jacobian_reverse, jvp, linearize, linearize_gradient, stop_gradient, tap, tapped_grad, tapped_vjp, value_and_grad, vjp, vjp_with,
+    with_taps, with_taps_replaced,
+};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::per_example::Factor;
+use crate::transforms::relu_rule::{Gated, ReluRule};
 use crate::{Scalar, Shape, Tensor};
 
 /// How an operation is differentiated. Written once, in terms of tensor operations, so that every order works.
@@ -32,12 +33,28 @@ pub(crate) trait Rule<T: Scalar>: Send + Sync + 'static {
         false
     }
 
+    /// What the backward modes for activations ([`ReluRule`]) must know of the operation.
+    fn activation(&self) -> Activation {
+        Activation::None
+    }
+
     /// The per-example gradients of parent `i`, which does not depend on the examples, as a factor, where there is something
     /// better than running the rule once for each of the `batch` examples. When `recording`, an outer derivative needs the
     /// factor's history: it must be made by recorded operations on `g` and the saved tensors.
     fn example_factor(&self, _parent: usize, _g: &Tensor<T>, _batch: usize, _recording: bool) -> Option<Factor<T>> {
         None
     }
+}
+
+/// What an operation is to the backward modes for activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Activation {
+    /// Not a rectifier.
+    None,
+    /// `max(x, 0)`, for which the modes are defined.
+    Relu,
+    /// Another rectifier, such as GELU.
+    Other,
 }
 
 pub(crate) struct Node<T: Scalar> {
@@ -128,6 +145,11 @@ fn next_id() -> u64 {
     })
 }
 
+/// An id between those of the operations recorded so far and of those to come on this thread.
+pub(crate) fn mark() -> u64 {
+    next_id()
+}
+
 impl<T: Scalar> NodeRef<T> {
     #[track_caller]
     pub(crate) fn new(shape: Shape, parents: Parents<T>, extra_depends: u64, rule: Box<dyn Rule<T>>) -> Self {
@@ -191,34 +213,41 @@ pub(crate) fn leaf<T: Scalar>(x: &Tensor<T>, bit: u64) -> Tensor<T> {
     x.detach().with_node(node)
 }
 
+/// How a pass runs the rules.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Mode {
+    /// Whether an outer derivative differentiates what the rules do.
+    pub(crate) recording: bool,
+    /// How many gradients are stacked along a new first axis, if they are.
+    pub(crate) stack: Option<usize>,
+    pub(crate) relu: ReluRule,
+}
+
 /// What a rule sees of the pass that runs it.
 pub(crate) struct Cx<'a, T: Scalar> {
     node: &'a NodeRef<T>,
-    recording: bool,
+    mode: Mode,
     wanted: &'a dyn Fn(&NodeRef<T>) -> bool,
-    stack: Option<usize>,
     found: Found<T>,
 }
 
 /// Gradients by the position of the parent.
 pub(crate) type Found<T> = Vec<(usize, Tensor<T>)>;
 
-/// Runs the rule of a node on one gradient, or on a stack of as many as `stack` says.
-pub(crate) fn run_rule<T: Scalar>(
-    node: &NodeRef<T>,
-    g: Tensor<T>,
-    recording: bool,
-    wanted: &dyn Fn(&NodeRef<T>) -> bool,
-    stack: Option<usize>,
-) -> Found<T> {
+/// Runs the rule of a node on one gradient, or on a stack of them.
+pub(crate) fn run_rule<T: Scalar>(node: &NodeRef<T>, g: Tensor<T>, mode: Mode, wanted: &dyn Fn(&NodeRef<T>) -> bool) -> Found<T> {
     let run = |g: Tensor<T>, stack: Option<usize>| {
-        let mut cx = Cx { node, recording, wanted, stack, found: Vec::new() };
+        let mut cx = Cx { node, mode: Mode { stack, ..mode }, wanted, found: Vec::new() };
         node.rule.backward(g, &mut cx);
         cx.found
     };
-    let count = match stack {
+    let g = match mode.relu.gate(node.rule.activation(), node.rule.name(), g) {
+        Gated::Pulled(gradient) => return vec![(0, gradient)],
+        Gated::Incoming(g) => g,
+    };
+    let count = match mode.stack {
         Some(count) if !node.rule.stacks() => count,
-        _ => return run(g, stack),
+        stack => return run(g, stack),
     };
     let mut each: Vec<Found<T>> = (0..count).map(|i| run(g.narrow(0, i, 1).reshape(&node.shape), None)).collect();
     let Some(first) = each.first() else { return Vec::new() };
@@ -237,36 +266,41 @@ impl<T: Scalar> Cx<'_, T> {
         self.node.parents.as_slice()[i].as_ref().is_some_and(self.wanted)
     }
 
+    /// How the pass runs the rules.
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
+    }
+
     /// Whether nothing will differentiate this pass: neither an outer derivative of the function, nor one with respect to
     /// the gradient `g` (forward mode does that). Only then may a rule leave the recorded operations.
     pub(crate) fn is_plain(&self, g: &Tensor<T>) -> bool {
-        !self.recording && !g.is_tracked()
+        !self.mode.recording && !g.is_tracked()
     }
 
     /// A saved tensor: tracked when an outer derivative needs it, plain otherwise.
     pub(crate) fn get(&self, saved: &Tensor<T>) -> Tensor<T> {
-        if self.recording { saved.clone() } else { saved.detach() }
+        if self.mode.recording { saved.clone() } else { saved.detach() }
     }
 
     /// The operation's own output, saved untracked; tracked when an outer derivative needs it.
     pub(crate) fn output(&self, saved: &Tensor<T>) -> Tensor<T> {
-        if self.recording { saved.detach().with_node(self.node.clone()) } else { saved.detach() }
+        if self.mode.recording { saved.detach().with_node(self.node.clone()) } else { saved.detach() }
     }
 
     /// The shape of gradients of a value of `shape`: with an axis in front when they are stacked.
     pub(crate) fn shape(&self, shape: &[usize]) -> Vec<usize> {
-        self.stack.into_iter().chain(shape.iter().copied()).collect()
+        self.mode.stack.into_iter().chain(shape.iter().copied()).collect()
     }
 
     /// The order of the axes of gradients that permutes the values' axes so: the axis of a stack stays first.
     pub(crate) fn axes(&self, axes: &[usize]) -> Vec<usize> {
-        let lead = usize::from(self.stack.is_some());
+        let lead = usize::from(self.mode.stack.is_some());
         (0..lead).chain(axes.iter().map(|axis| axis + lead)).collect()
     }
 
     /// The gradient with respect to a value that was broadcast from `shape`: sums over the axes along which it was repeated.
     pub(crate) fn sum_to(&self, gradient: &Tensor<T>, shape: &[usize]) -> Tensor<T> {
-        let Some(count) = self.stack else { return gradient.sum_to(shape) };
+        let Some(count) = self.mode.stack else { return gradient.sum_to(shape) };
         // Unit axes between the stack and the value, which broadcasting added, are summed like the others.
         let missing = gradient.rank() - 1 - shape.len();
         let kept = [&[count], &vec![1; missing][..], shape].concat();
@@ -279,37 +313,72 @@ impl<T: Scalar> Cx<'_, T> {
     }
 }
 
-/// Gradients of the leaves (ids in ascending order) for the output gradient `g`, or for a stack of them.
-pub(crate) fn pass<T: Scalar>(output: Tensor<T>, g: Tensor<T>, bit: u64, leaves: &[u64], stack: Option<usize>) -> Vec<Option<Tensor<T>>> {
-    let mut slots: Vec<Option<Tensor<T>>> = leaves.iter().map(|_| None).collect();
-    let first = leaves.first().copied().unwrap_or(u64::MAX);
-    let wanted = |node: &NodeRef<T>| node.depends & bit != 0 && node.id >= first;
-    let mut frontier: Vec<(NodeRef<T>, Tensor<T>)> = Vec::new();
-    let root = output.into_node();
-    if let Some(root) = root.filter(&wanted) {
-        frontier.push((root, g));
+/// A walk backwards through the graph, to the leaves of one level.
+pub(crate) struct Pass<'a> {
+    /// The level of the leaves.
+    pub(crate) bit: u64,
+    /// Their ids, ascending.
+    pub(crate) leaves: &'a [u64],
+    /// How many gradients are stacked along a new first axis, if they are.
+    pub(crate) stack: Option<usize>,
+    pub(crate) relu: ReluRule,
+}
+
+impl<'a> Pass<'a> {
+    pub(crate) fn new(bit: u64, leaves: &'a [u64]) -> Self {
+        Self { bit, leaves, stack: None, relu: ReluRule::Plain }
     }
-    while let Some((node, g)) = frontier.pop() {
-        if let Ok(slot) = leaves.binary_search(&node.id) {
-            slots[slot] = Some(g);
-            continue;
-        }
-        for (i, gradient) in run_rule(&node, g, node.depends & (bit - 1) != 0, &wanted, stack) {
-            let Some(parent) = node.parents.as_slice()[i].as_ref().filter(|p| wanted(p)) else { continue };
-            debug_assert!(
-                gradient.shape().ends_with(&parent.shape),
-                "{}: gradient of parent {i}: {:?}",
-                node.rule.name(),
-                gradient.shape()
-            );
-            match frontier.binary_search_by_key(&parent.id, |(n, _)| n.id) {
-                Ok(at) => {
-                    let old = std::mem::replace(&mut frontier[at].1, Tensor::scalar(T::ZERO));
-                    frontier[at].1 = old + gradient;
-                }
-                Err(at) => frontier.insert(at, (parent.clone(), gradient)),
+
+    pub(crate) fn stacked(bit: u64, leaves: &'a [u64], count: usize) -> Self {
+        Self { stack: Some(count), ..Self::new(bit, leaves) }
+    }
+
+    /// The gradients of the leaves for outputs with their gradients. What nobody else holds is freed on the way.
+    pub(crate) fn run<T: Scalar>(&self, outputs: impl IntoIterator<Item = (Tensor<T>, Tensor<T>)>) -> Vec<Option<Tensor<T>>> {
+        let mut slots: Vec<Option<Tensor<T>>> = self.leaves.iter().map(|_| None).collect();
+        let first = self.leaves.first().copied().unwrap_or(u64::MAX);
+        let wanted = |node: &NodeRef<T>| node.depends & self.bit != 0 && node.id >= first;
+        let mut frontier = Frontier(Vec::new());
+        for (output, g) in outputs {
+            if let Some(root) = output.into_node().filter(&wanted) {
+                frontier.add(root, g);
             }
         }
+        while let Some((node, g)) = frontier.0.pop() {
+            if let Ok(slot) = self.leaves.binary_search(&node.id) {
+                slots[slot] = Some(g.clone());
+                // A tapped value goes on to what it was computed from.
+                if !node.parents.as_slice().iter().flatten().any(wanted) {
+                    continue;
+                }
+            }
+            let mode = Mode { recording: node.depends & (self.bit - 1) != 0, stack: self.stack, relu: self.relu };
+            for (i, gradient) in run_rule(&node, g, mode, &wanted) {
+                let Some(parent) = node.parents.as_slice()[i].as_ref().filter(|p| wanted(p)) else { continue };
+                debug_assert!(
+                    gradient.shape().ends_with(&parent.shape),
+                    "{}: gradient of parent {i}: {:?}",
+                    node.rule.name(),
+                    gradient.shape()
+                );
+                frontier.add(parent.clone(), gradient);
+            }
+        }
+        slots
     }
-    slots
+}
+
+/// Nodes whose gradients are not complete before the last of them is, by ascending id.
+struct Frontier<T: Scalar>(Vec<(NodeRef<T>, Tensor<T>)>);
+
+impl<T: Scalar> Frontier<T> {
+    fn add(&mut self, node: NodeRef<T>, gradient: Tensor<T>) {
+        match self.0.binary_search_by_key(&node.id, |(n, _)| n.id) {
+            Ok(at) => {
+                let old = std::mem::replace(&mut self.0[at].1, Tensor::scalar(T::ZERO));
+                self.0[at].1 = old + gradient;
+            }
+            Err(at) => self.0.insert(at, (node, gradient)),
+        }
+    }
 }

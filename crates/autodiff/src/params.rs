@@ -203,7 +203,7 @@ pub trait Params: Clone {
 }
 
 #[track_caller]
-fn assert_alike<P: Params>(what: &str, a: &P, b: &P) {
+pub(crate) fn assert_alike<P: Params>(what: &str, a: &P, b: &P) {
     let (a, b) = (a.leaves(), b.leaves());
     assert!(a.len() == b.len(), "{what}: the models have {} and {} tensors", a.len(), b.len());
     for (i, (a, b)) in a.into_iter().zip(b).enumerate() {

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::kernels::{Buffer, pointwise};
-use crate::node::{Found, Level, NodeRef, run_rule};
+use crate::node::{Found, Level, Mode, NodeRef, run_rule};
 use crate::transforms::variables;
 use crate::{MAX_RANK, Params, Scalar, Tensor};
 
@@ -234,7 +234,7 @@ impl Pass {
         }
         // One tensor may stand in two places; what the rule finds for the other place is left out.
         let ids: Vec<u64> = parents.iter().filter_map(|&i| Some(node.parents.as_slice()[i].as_ref()?.id)).collect();
-        let mut found = run_rule(node, g, self.recording, &|p| ids.contains(&p.id), stack);
+        let mut found = run_rule(node, g, Mode { recording: self.recording, stack, ..Mode::default() }, &|p| ids.contains(&p.id));
         found.retain(|(i, _)| parents.contains(i));
         found
     }

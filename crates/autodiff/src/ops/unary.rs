@@ -1,7 +1,7 @@
 //! Functions of one element at a time.
 
 use crate::kernels::pointwise;
-use crate::node::{Cx, Rule};
+use crate::node::{Activation, Cx, Rule};
 use crate::{Scalar, Tensor};
 
 /// A pointwise function whose derivative is a function of the input `x` or the output `y`: `slope` of one element, and
@@ -32,6 +32,13 @@ impl<T: Scalar, S: Fn(T) -> T + Send + Sync + 'static> Rule<T> for Unary<T, S> {
             Saved::Output(y) => cx.output(y),
         };
         cx.add(0, g * (self.derivative)(&at));
+    }
+    fn activation(&self) -> Activation {
+        match self.name {
+            "relu" => Activation::Relu,
+            "softplus" => Activation::Other,
+            _ => Activation::None,
+        }
     }
     fn stacks(&self) -> bool {
         true

@@ -1,0 +1,69 @@
+//! Derivatives as functions: they compose to any order.
+
+mod checkpoint;
+mod custom;
+mod forward;
+mod hessian;
+mod jacobian;
+pub(crate) mod relu_rule;
+mod reverse;
+mod tap;
+#[cfg(test)]
+mod tests;
+
+pub use checkpoint::checkpoint;
+pub use custom::{custom_vjp, stop_gradient};
+pub use forward::{Linearization, jvp, linearize};
+pub use hessian::{
+    Estimate, LinearizedGradient, hessian, hessian_diagonal, hessian_diagonal_estimate, hessian_trace, hessian_trace_estimate, hvp,
+    linearize_gradient,
+};
+pub use jacobian::{jacobian, jacobian_forward, jacobian_matrix, jacobian_reverse};
+pub use relu_rule::{ReluRule, grad_with, vjp_with};
+pub use reverse::{grad, value_and_grad, vjp};
+pub use tap::{Tap, TappedGradient, tap, tapped_grad, tapped_vjp, with_taps, with_taps_replaced};
+
+use crate::node::leaf;
+use crate::{Params, Scalar, Tensor};
+
+/// A model whose tensors are variables of the level `bit`, and their ids.
+#[track_caller]
+pub(crate) fn variables<P: Params>(params: &P, bit: u64) -> (P, Vec<u64>) {
+    let mut ids = Vec::new();
+    let model = params.map(|_, x| {
+        let x = leaf(x, bit);
+        ids.extend(x.node().map(|node| node.id));
+        x
+    });
+    (model, ids)
+}
+
+/// A model like `params` holding the gradients, zeros where there is none.
+fn gradients<P: Params>(params: &P, slots: Vec<Option<Tensor<P::Elem>>>) -> P {
+    let mut slots = slots.into_iter();
+    params.map(|_, x| slots.next().flatten().unwrap_or_else(|| x.zeros_like()))
+}
+
+/// The value without the history of the level `bit` and deeper ones: a constant, unless an outer derivative needs it.
+fn outside<T: Scalar>(y: &Tensor<T>, bit: u64) -> Tensor<T> {
+    if y.node().is_some_and(|node| node.depends & (bit - 1) != 0) { y.clone() } else { y.detach() }
+}
+
+/// Rows or columns of a matrix of derivatives that are made together.
+const STACK: usize = 128;
+
+/// The unit tensors `first..first + count` of a shape, stacked: `[count, shape..]`.
+#[track_caller]
+fn units<T: Scalar>(first: usize, count: usize, shape: &[usize]) -> Tensor<T> {
+    let stack = Tensor::<T>::zeros(&[&[count], shape].concat());
+    let (size, mut values) = (stack.count() / count.max(1), stack.to_vec());
+    for i in 0..count {
+        values[i * size + first + i] = T::ONE;
+    }
+    Tensor::raw(values, *stack.shape_ref())
+}
+
+/// The blocks of at most [`STACK`] that `0..count` is cut into: where each begins, and its size.
+fn blocks(count: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..count).step_by(STACK).map(move |first| (first, STACK.min(count - first)))
+}
