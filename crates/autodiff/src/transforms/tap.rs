@@ -70,8 +70,8 @@ pub fn tap<T: Scalar>(name: &str, x: &Tensor<T>) -> Tensor<T> {
     answer(name, x)
 }
 
-/// What `f` returns, and every tapped value by name, in the order in which they were tapped. Inside a derivative the values
-/// are differentiated like any others.
+/// What `f` returns, a tensor or several, and every tapped value of their element type by name, in the order in which they
+/// were tapped. Inside a derivative the values are differentiated like any others.
 ///
 /// ```
 /// use gradus_autodiff::{Tensor, tap, with_taps};
@@ -80,7 +80,7 @@ pub fn tap<T: Scalar>(name: &str, x: &Tensor<T>) -> Tensor<T> {
 /// assert_eq!(taps.len(), 2);
 /// assert_eq!((y.item(), taps[0].0.as_str(), taps[0].1.to_vec()), (2.0, "layer", vec![0.0, 2.0]));
 /// ```
-pub fn with_taps<T: Scalar, R>(f: impl FnOnce() -> R) -> (R, Vec<(String, Tensor<T>)>) {
+pub fn with_taps<P: Params>(f: impl FnOnce() -> P) -> (P, Vec<(String, Tensor<P::Elem>)>) {
     collected(Tensor::clone, f)
 }
 
@@ -102,8 +102,8 @@ fn listening<T: Scalar, R>(answer: impl FnMut(&str, &Tensor<T>) -> Tensor<T> + '
     f()
 }
 
-/// What `f` returns when every tapped value is replaced by what `replace` makes of its name and value: an intervention, such
-/// as the ablation of a channel. Derivatives pass through what `replace` does.
+/// What `f` returns, a tensor or several, when every tapped value of their element type is replaced by what `replace` makes
+/// of its name and value: an intervention, such as the ablation of a channel. Derivatives pass through what `replace` does.
 ///
 /// ```
 /// use gradus_autodiff::{Tensor, grad, tap, with_taps_replaced};
@@ -116,8 +116,11 @@ fn listening<T: Scalar, R>(answer: impl FnMut(&str, &Tensor<T>) -> Tensor<T> + '
 ///
 /// # Panics
 /// When a replacement has another shape than the value.
-pub fn with_taps_replaced<T: Scalar, R>(mut replace: impl FnMut(&str, &Tensor<T>) -> Tensor<T> + 'static, f: impl FnOnce() -> R) -> R {
-    let answer = move |name: &str, x: &Tensor<T>| {
+pub fn with_taps_replaced<P: Params>(
+    mut replace: impl FnMut(&str, &Tensor<P::Elem>) -> Tensor<P::Elem> + 'static,
+    f: impl FnOnce() -> P,
+) -> P {
+    let answer = move |name: &str, x: &Tensor<P::Elem>| {
         let y = replace(name, x);
         assert!(y.shape() == x.shape(), "tap `{name}`: a value of shape {} was replaced by shape {}", x.shape_ref(), y.shape_ref());
         y
