@@ -56,6 +56,26 @@ pub trait Scalar:
     fn sin(self) -> Self;
     /// Cosine.
     fn cos(self) -> Self;
+    /// `e^x - 1`, accurate near 0.
+    fn exp_m1(self) -> Self;
+    /// The error function `2/√π ∫₀ˣ e^{-t²} dt`.
+    fn erf(self) -> Self;
+    /// `1 - erf x`, accurate where it is small.
+    fn erfc(self) -> Self;
+    /// Tangent.
+    fn tan(self) -> Self;
+    /// Inverse of the tangent, between ∓π/2.
+    fn atan(self) -> Self;
+    /// Hyperbolic sine.
+    fn sinh(self) -> Self;
+    /// Hyperbolic cosine.
+    fn cosh(self) -> Self;
+    /// The greatest whole number that is not greater.
+    fn floor(self) -> Self;
+    /// The least whole number that is not less.
+    fn ceil(self) -> Self;
+    /// The nearest whole number, the even one of two.
+    fn round_ties_even(self) -> Self;
     /// Square root.
     fn sqrt(self) -> Self;
     /// Absolute value.
@@ -74,7 +94,7 @@ pub trait Scalar:
 }
 
 macro_rules! scalar {
-    ($t:ident, $gemm:path, $exp:path, $tanh:path) => {
+    ($t:ident, $gemm:path, $exp:path, $exp_m1:path, $tanh:path, $erf:path, $erfc:path) => {
         impl Scalar for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -113,6 +133,46 @@ macro_rules! scalar {
                 $t::cos(self)
             }
             #[inline(always)]
+            fn exp_m1(self) -> Self {
+                $exp_m1(self)
+            }
+            #[inline(always)]
+            fn erf(self) -> Self {
+                $erf(self)
+            }
+            #[inline(always)]
+            fn erfc(self) -> Self {
+                $erfc(self)
+            }
+            #[inline(always)]
+            fn tan(self) -> Self {
+                $t::tan(self)
+            }
+            #[inline(always)]
+            fn atan(self) -> Self {
+                $t::atan(self)
+            }
+            #[inline(always)]
+            fn sinh(self) -> Self {
+                $t::sinh(self)
+            }
+            #[inline(always)]
+            fn cosh(self) -> Self {
+                $t::cosh(self)
+            }
+            #[inline(always)]
+            fn floor(self) -> Self {
+                $t::floor(self)
+            }
+            #[inline(always)]
+            fn ceil(self) -> Self {
+                $t::ceil(self)
+            }
+            #[inline(always)]
+            fn round_ties_even(self) -> Self {
+                $t::round_ties_even(self)
+            }
+            #[inline(always)]
             fn sqrt(self) -> Self {
                 $t::sqrt(self)
             }
@@ -142,5 +202,5 @@ macro_rules! scalar {
     };
 }
 
-scalar!(f32, gemm_f32::gemm::f32::get_gemm_fn, functions::exp, functions::tanh);
-scalar!(f64, gemm_f64::gemm::f64::get_gemm_fn, f64::exp, f64::tanh);
+scalar!(f32, gemm_f32::gemm::f32::get_gemm_fn, functions::exp, functions::exp_m1, functions::tanh, functions::erf, functions::erfc);
+scalar!(f64, gemm_f64::gemm::f64::get_gemm_fn, f64::exp, f64::exp_m1, f64::tanh, libm::erf, libm::erfc);

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use crate::*;
 
+mod pointwise;
 mod spatial;
 
 pub(crate) type T64 = Tensor<f64>;
@@ -658,11 +659,11 @@ fn ties_share_the_gradient_of_a_maximum() {
     assert_eq!(grad(|x: &T64| x.max_axis(1).sum(), &x).to_vec(), [0.0, 0.5, 0.5]);
 }
 
-mod properties {
+pub(crate) mod properties {
     use super::*;
 
     /// Two dozen cases, each of many operations, unless `PROPTEST_CASES` asks for another number.
-    fn config() -> ProptestConfig {
+    pub(crate) fn config() -> ProptestConfig {
         let config = ProptestConfig::default();
         if std::env::var_os("PROPTEST_CASES").is_some() { config } else { ProptestConfig { cases: 24, ..config } }
     }

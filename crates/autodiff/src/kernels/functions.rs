@@ -42,6 +42,70 @@ pub(crate) fn tanh(x: f32) -> f32 {
     if a < 0.625 { small.copysign(x) } else { large.copysign(x) }
 }
 
+/// `e^x - 1`, accurate near 0: `tanh(x/2) (e^x + 1)`.
+#[inline(always)]
+pub(crate) fn exp_m1(x: f32) -> f32 {
+    tanh(0.5 * x) * (exp(x) + 1.0)
+}
+
+/// `erf x = 2/√π ∫₀ˣ e^{-t²} dt`: an odd polynomial below 1, else `1 - erfc |x|`.
+#[inline(always)]
+pub(crate) fn erf(x: f32) -> f32 {
+    let a = x.abs();
+    let large = 1.0 - erfc_of_positive(a);
+    if a < 1.0 { erf_of_small(x) } else { large.copysign(x) }
+}
+
+/// `erfc x = 1 - erf x`, with a small relative error where it is small.
+#[inline(always)]
+pub(crate) fn erfc(x: f32) -> f32 {
+    let a = x.abs();
+    let tail = erfc_of_positive(a);
+    let large = if x < 0.0 { 2.0 - tail } else { tail };
+    if a < 0.5 { 1.0 - erf_of_small(x) } else { large }
+}
+
+/// `x + x P(x²)` for `|x| < 1`, `P` of degree 6 through Chebyshev points.
+#[inline(always)]
+fn erf_of_small(x: f32) -> f32 {
+    let s = x * x;
+    let p = 7.875_875e-5_f32;
+    let p = p * s - 8.016_864e-4;
+    let p = p * s + 5.189_087_4e-3;
+    let p = p * s - 2.685_421_2e-2;
+    let p = p * s + 1.128_359_5e-1;
+    let p = p * s - 3.761_262_7e-1;
+    let p = p * s + 1.283_791_7e-1;
+    p * x + x
+}
+
+/// `erfc a = e^{-a²} R(t) / (1 + 2a)` for `a ≥ ½`, where `t = (a - 2.5) / (a + 2.5)` and `R` is a polynomial of degree 9
+/// through Chebyshev points up to 10.3, beyond which the result is 0.
+#[inline(always)]
+fn erfc_of_positive(a: f32) -> f32 {
+    // A NaN passes through `clamp`.
+    let a = a.clamp(0.0, 10.3);
+    let t = (a - 2.5) / (a + 2.5);
+    let p = 5.491_864e-4_f32;
+    let p = p * t + 4.141_837e-4;
+    let p = p * t - 4.361_896_5e-3;
+    let p = p * t + 9.565_381e-4;
+    let p = p * t + 3.275_964_4e-2;
+    let p = p * t - 1.029_702_7e-1;
+    let p = p * t + 1.576_298_3e-1;
+    let p = p * t - 9.902_439e-2;
+    let p = p * t - 1.223_567_6e-1;
+    let p = p * t + 1.264_838_2;
+    // `a²` rounded would cost as many units as it has: `a = h + (a - h)` where `h²` is exact, and the rest is below 0.06.
+    let h = f32::from_bits((a.to_bits() + 0x800) & !0xfff);
+    let rest = (h - a) * (h + a);
+    let q = rest * (1.0 / 24.0) + 1.0 / 6.0;
+    let q = q * rest + 0.5;
+    let q = q * rest + 1.0;
+    let q = q * rest + 1.0;
+    exp(-h * h) * q * p / (1.0 + 2.0 * a)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,5 +150,26 @@ mod tests {
         }
         assert_eq!(tanh(-0.0).to_bits(), (-0.0f32).to_bits());
         assert!(tanh(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn exp_m1_is_within_five_units_of_the_last_place() {
+        assert!(worst(exp_m1, f64::exp_m1) < 5.0, "{}", worst(exp_m1, f64::exp_m1));
+        for (x, y) in [(0.0, 0.0), (f32::INFINITY, f32::INFINITY), (f32::NEG_INFINITY, -1.0), (1e-40, 1e-40)] {
+            assert_eq!(exp_m1(x), y, "exp_m1 {x}");
+        }
+        assert_eq!(exp_m1(-0.0).to_bits(), (-0.0f32).to_bits());
+        assert!(exp_m1(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn the_error_function_is_within_two_units_and_its_complement_within_six() {
+        assert!(worst(erf, libm::erf) < 2.0, "{}", worst(erf, libm::erf));
+        assert!(worst(erfc, libm::erfc) < 6.0, "{}", worst(erfc, libm::erfc));
+        for (x, y) in [(0.0, 0.0), (f32::INFINITY, 1.0), (f32::NEG_INFINITY, -1.0)] {
+            assert_eq!((erf(x), erfc(x)), (y, 1.0 - y), "{x}");
+        }
+        assert_eq!(erf(-0.0).to_bits(), (-0.0f32).to_bits());
+        assert!(erf(f32::NAN).is_nan() && erfc(f32::NAN).is_nan());
     }
 }

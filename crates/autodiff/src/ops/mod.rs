@@ -1,5 +1,6 @@
 //! The operations, each with its rule beside it.
 
+mod activation;
 mod arithmetic;
 pub(crate) mod attention;
 mod choice;

@@ -1,16 +1,18 @@
 //! Functions of one element at a time.
 
+use std::f64::consts::FRAC_2_SQRT_PI;
+
 use crate::kernels::pointwise;
 use crate::node::{Activation, Cx, Rule};
 use crate::{Scalar, Tensor};
 
 /// A pointwise function whose derivative is a function of the input `x` or the output `y`: `slope` of one element, and
 /// the same as tensor operations for derivatives of higher order.
-struct Unary<T: Scalar, S> {
+struct Unary<T: Scalar, S, D> {
     name: &'static str,
     saved: Saved<T>,
     slope: S,
-    derivative: fn(&Tensor<T>) -> Tensor<T>,
+    derivative: D,
 }
 
 enum Saved<T: Scalar> {
@@ -18,7 +20,12 @@ enum Saved<T: Scalar> {
     Output(Tensor<T>),
 }
 
-impl<T: Scalar, S: Fn(T) -> T + Send + Sync + 'static> Rule<T> for Unary<T, S> {
+impl<T, S, D> Rule<T> for Unary<T, S, D>
+where
+    T: Scalar,
+    S: Fn(T) -> T + Send + Sync + 'static,
+    D: Fn(&Tensor<T>) -> Tensor<T> + Send + Sync + 'static,
+{
     fn name(&self) -> &'static str {
         self.name
     }
@@ -90,24 +97,24 @@ impl<T: Scalar> Rule<T> for Quotient<T> {
 
 impl<T: Scalar> Tensor<T> {
     #[track_caller]
-    fn of_input<S: Fn(T) -> T + Send + Sync + 'static>(
+    pub(super) fn of_input(
         &self,
         name: &'static str,
         f: impl Fn(T) -> T + Sync,
-        slope: S,
-        derivative: fn(&Tensor<T>) -> Tensor<T>,
+        slope: impl Fn(T) -> T + Send + Sync + 'static,
+        derivative: impl Fn(&Tensor<T>) -> Tensor<T> + Send + Sync + 'static,
     ) -> Self {
         let y = Tensor::raw(pointwise::map(self.as_slice(), f), *self.shape_ref());
         y.record([self.node().cloned(), None, None], || Unary { name, saved: Saved::Input(self.clone()), slope, derivative })
     }
 
     #[track_caller]
-    fn of_output<S: Fn(T) -> T + Send + Sync + 'static>(
+    pub(super) fn of_output(
         &self,
         name: &'static str,
         f: impl Fn(T) -> T + Sync,
-        slope: S,
-        derivative: fn(&Tensor<T>) -> Tensor<T>,
+        slope: impl Fn(T) -> T + Send + Sync + 'static,
+        derivative: impl Fn(&Tensor<T>) -> Tensor<T> + Send + Sync + 'static,
     ) -> Self {
         let y = Tensor::raw(pointwise::map(self.as_slice(), f), *self.shape_ref());
         let saved = y.detach();
@@ -154,6 +161,20 @@ impl<T: Scalar> Tensor<T> {
         self.of_input("ln", T::ln, |x| T::ONE / x, |x| x.recip())
     }
 
+    /// `e^x - 1`, accurate near 0 (`expm1`).
+    #[doc(alias = "expm1")]
+    #[track_caller]
+    pub fn exp_m1(&self) -> Self {
+        self.of_output("exp_m1", T::exp_m1, |y| y + T::ONE, |y| y + T::ONE)
+    }
+
+    /// `ln(1 + x)`, accurate near 0 (`log1p`).
+    #[doc(alias = "log1p")]
+    #[track_caller]
+    pub fn ln_1p(&self) -> Self {
+        self.of_input("ln_1p", T::ln_1p, |x| T::ONE / (T::ONE + x), |x| (x + T::ONE).recip())
+    }
+
     /// `1 / x`.
     #[track_caller]
     pub fn recip(&self) -> Self {
@@ -178,28 +199,6 @@ impl<T: Scalar> Tensor<T> {
         self.of_output("tanh", T::tanh, |y| T::ONE - y * y, |y| (y * y).affine(-T::ONE, T::ONE))
     }
 
-    /// The logistic function `1 / (1 + e⁻ˣ)`.
-    #[track_caller]
-    pub fn sigmoid(&self) -> Self {
-        self.of_output("sigmoid", logistic, |y| y - y * y, |y| y - &(y * y))
-    }
-
-    /// `ln(1 + eˣ)`, a smooth `max(x, 0)`, without overflow.
-    #[track_caller]
-    pub fn softplus(&self) -> Self {
-        let f = |x: T| {
-            let positive = if x > T::ZERO { x } else { T::ZERO };
-            positive + (-x.abs()).exp().ln_1p()
-        };
-        self.of_input("softplus", f, logistic, Tensor::sigmoid)
-    }
-
-    /// `max(x, 0)`; the derivative at 0 is 0.
-    #[track_caller]
-    pub fn relu(&self) -> Self {
-        self.of_input("relu", |x| if x < T::ZERO { T::ZERO } else { x }, step, |x| x.greater_than(T::ZERO))
-    }
-
     /// The sine.
     #[track_caller]
     pub fn sin(&self) -> Self {
@@ -212,6 +211,47 @@ impl<T: Scalar> Tensor<T> {
         self.of_input("cos", T::cos, |x| -x.sin(), |x| -x.sin())
     }
 
+    /// The tangent.
+    #[track_caller]
+    pub fn tan(&self) -> Self {
+        self.of_output("tan", T::tan, |y| T::ONE + y * y, |y| y.square() + T::ONE)
+    }
+
+    /// The inverse of the tangent, between -π/2 and π/2.
+    #[track_caller]
+    pub fn atan(&self) -> Self {
+        self.of_input("atan", T::atan, |x| T::ONE / (T::ONE + x * x), |x| (x.square() + T::ONE).recip())
+    }
+
+    /// The hyperbolic sine.
+    #[track_caller]
+    pub fn sinh(&self) -> Self {
+        self.of_input("sinh", T::sinh, T::cosh, Tensor::cosh)
+    }
+
+    /// The hyperbolic cosine.
+    #[track_caller]
+    pub fn cosh(&self) -> Self {
+        self.of_input("cosh", T::cosh, T::sinh, Tensor::sinh)
+    }
+
+    /// The error function `erf x = 2/√π ∫₀ˣ e^{-t²} dt`.
+    ///
+    /// ```
+    /// use gradus_autodiff::Tensor;
+    /// assert_eq!(Tensor::<f64>::scalar(1.0).erf().item(), 0.842700792949714869);
+    /// ```
+    #[track_caller]
+    pub fn erf(&self) -> Self {
+        self.of_input("erf", T::erf, |x| T::from_f64(FRAC_2_SQRT_PI) * (-(x * x)).exp(), |x| gaussian(x) * T::from_f64(FRAC_2_SQRT_PI))
+    }
+
+    /// `1 - erf x`, with a small relative error also where it is small.
+    #[track_caller]
+    pub fn erfc(&self) -> Self {
+        self.of_input("erfc", T::erfc, |x| T::from_f64(-FRAC_2_SQRT_PI) * (-(x * x)).exp(), |x| gaussian(x) * T::from_f64(-FRAC_2_SQRT_PI))
+    }
+
     /// The absolute value; the derivative at 0 is 0.
     #[track_caller]
     pub fn abs(&self) -> Self {
@@ -222,6 +262,63 @@ impl<T: Scalar> Tensor<T> {
     #[track_caller]
     pub fn sign(&self) -> Self {
         self.constant_map(sign)
+    }
+
+    /// -1, 0 or 1, with the derivative of the identity: the straight-through estimator (Bengio, Léonard, Courville 2013).
+    #[track_caller]
+    pub fn sign_straight_through(&self) -> Self {
+        self.straight_through(sign)
+    }
+
+    /// The greatest whole number that is not greater; a constant to every derivative.
+    #[track_caller]
+    pub fn floor(&self) -> Self {
+        self.constant_map(T::floor)
+    }
+
+    /// The least whole number that is not less; a constant to every derivative.
+    #[track_caller]
+    pub fn ceil(&self) -> Self {
+        self.constant_map(T::ceil)
+    }
+
+    /// The nearest whole number, the even one of two; a constant to every derivative.
+    #[track_caller]
+    pub fn round(&self) -> Self {
+        self.constant_map(T::round_ties_even)
+    }
+
+    /// [`Tensor::round`] with the derivative of the identity: the straight-through estimator (Bengio, Léonard, Courville
+    /// 2013), as quantisation takes it.
+    ///
+    /// ```
+    /// use gradus_autodiff::{Tensor, grad};
+    /// let x = Tensor::vector(&[0.4, 1.5, -2.6]);
+    /// assert_eq!(x.round_straight_through().to_vec(), [0.0, 2.0, -3.0]);
+    /// assert_eq!(grad(|x: &Tensor| x.round_straight_through().square().sum(), &x).to_vec(), [0.0, 4.0, -6.0]);
+    /// ```
+    #[track_caller]
+    pub fn round_straight_through(&self) -> Self {
+        self.straight_through(T::round_ties_even)
+    }
+
+    /// `f` at each element, with the derivative of the identity.
+    #[track_caller]
+    fn straight_through(&self, f: impl Fn(T) -> T + Sync) -> Self {
+        self.constant_map(f).record([self.node().cloned(), None, None], || Affine { scale: T::ONE })
+    }
+
+    /// The element, or the nearest of `low` and `high` where it lies outside them; either may be infinite. The derivative
+    /// is 1 from `low` to `high` with both ends, so that what starts at an end can leave it, and 0 outside (PyTorch 2.15
+    /// has 0 at the ends when both are given, 1 when one is). A NaN stays one; when `low > high`, every element becomes `high`.
+    #[track_caller]
+    pub fn clamp(&self, low: T, high: T) -> Self {
+        let f = move |x: T| {
+            let raised = if x < low { low } else { x };
+            if raised > high { high } else { raised }
+        };
+        let inside = move |x: T| if x >= low && x <= high { T::ONE } else { T::ZERO };
+        self.of_input("clamp", f, inside, move |x| x.constant_map(inside))
     }
 
     /// 1 where the element is greater than `threshold`, else 0; a constant to every derivative.
@@ -255,6 +352,11 @@ impl<T: Scalar> Tensor<T> {
     }
 }
 
+/// `e^{-x²}`.
+fn gaussian<T: Scalar>(x: &Tensor<T>) -> Tensor<T> {
+    (-x.square()).exp()
+}
+
 fn sign<T: Scalar>(x: T) -> T {
     if x > T::ZERO {
         T::ONE
@@ -263,14 +365,6 @@ fn sign<T: Scalar>(x: T) -> T {
     } else {
         T::ZERO
     }
-}
-
-fn logistic<T: Scalar>(x: T) -> T {
-    T::ONE / (T::ONE + (-x).exp())
-}
-
-fn step<T: Scalar>(x: T) -> T {
-    if x > T::ZERO { T::ONE } else { T::ZERO }
 }
 
 struct Power<T: Scalar> {

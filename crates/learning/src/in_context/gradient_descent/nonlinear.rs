@@ -43,7 +43,7 @@ pub enum NonlinearHead {
     },
 }
 
-/// `h = E e`, then `h + W₂ gelu(W₁ h + b₁) + b₂`, on each token.
+/// `h = E e`, then `h + W₂ gelu(W₁ h + b₁) + b₂`, on each token, with [`Tensor::gelu_tanh`].
 #[derive(Debug, Clone, PartialEq, Params)]
 pub struct TokenMlp<T: Scalar = f32> {
     /// E, `[width, dimension + outputs]`.
@@ -96,16 +96,9 @@ impl<T: Scalar> TokenMlp<T> {
 
     fn apply(&self, tokens: &Tensor<T>) -> Tensor<T> {
         let embedded = tokens.linear(&self.embedding, None);
-        let inner = gelu(&embedded.linear(&self.inner, Some(&self.inner_bias)));
+        let inner = embedded.linear(&self.inner, Some(&self.inner_bias)).gelu_tanh();
         embedded + inner.linear(&self.outer, Some(&self.outer_bias))
     }
-}
-
-/// The Gaussian error linear unit in its tanh form (Hendrycks, Gimpel 2016).
-pub(super) fn gelu<T: Scalar>(x: &Tensor<T>) -> Tensor<T> {
-    let c = T::from_f64;
-    let inner = x * &(x.square() * c(0.044715) + T::ONE) * c(2.0 * (2.0 / std::f64::consts::PI).sqrt());
-    x * &inner.sigmoid()
 }
 
 /// A network on each token, then one layer of attention; minus the last entries of the query are the prediction.
