@@ -1,5 +1,7 @@
 //! Values and derivatives against PyTorch's. `benches/peers/golden` writes the files: one module there and one here for
 //! each area.
 
+#![allow(clippy::unwrap_used)] // Helpers of tests stand outside the test functions.
+
 mod case;
 mod elementwise;
