@@ -1,7 +1,7 @@
 //! The diagonal Fisher information of a convolutional network: squared gradients of every example, from one backward pass
 //! and without a copy of the parameters per example.
 
-use gradus_autodiff::{Convolution, Params, PerExampleError, Tensor, per_example};
+use gradus_autodiff::{Convolution, Params, PerExampleError, Pooling, Tensor, per_example};
 
 #[derive(Clone, Params)]
 struct Cnn {
@@ -13,7 +13,7 @@ struct Cnn {
 impl Cnn {
     fn call(&self, images: &Tensor) -> Tensor {
         let maps = images.conv2d(&self.filters, Some(&self.bias), Convolution { padding: [1, 1], ..Default::default() }).relu();
-        maps.max_pool2d([2, 2], [2, 2]).mean_axes(&[2, 3]).linear(&self.head, None)
+        maps.max_pool2d(Pooling::new([2, 2])).mean_axes(&[2, 3]).linear(&self.head, None)
     }
 }
 

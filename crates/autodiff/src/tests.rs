@@ -83,7 +83,7 @@ fn stacked_cotangents_agree_with_single_ones() {
         |x| {
             x.reshape(&[1, 1, 3, 4])
                 .conv2d(&random(&[2, 1, 2, 2], 3), None, Convolution { padding: [0, 1], ..Default::default() })
-                .max_pool2d([2, 2], [1, 1])
+                .max_pool2d(Pooling { stride: [1, 1], ..Pooling::new([2, 2]) })
         },
         &x,
     );
@@ -134,7 +134,7 @@ fn the_same_bits_on_any_number_of_threads() {
             grad(|x: &Tensor| x.softmax_cross_entropy(&labels).sum(), &table),
             grad(|x: &Tensor| x.layer_norm(1e-5).square().sum(), &table),
             table.index_select(0, &labels).scatter_add(0, &labels, 400),
-            images.conv2d(&filters, None, Convolution { padding: [1, 1], ..Default::default() }).max_pool2d([2, 2], [2, 2]),
+            images.conv2d(&filters, None, Convolution { padding: [1, 1], ..Default::default() }).max_pool2d(Pooling::new([2, 2])),
             grad(
                 |w: &Tensor| images.conv2d(w, None, Convolution { stride: [2, 1], padding: [1, 0], ..Default::default() }).square().sum(),
                 &filters,
@@ -142,7 +142,7 @@ fn the_same_bits_on_any_number_of_threads() {
             grad(
                 |x: &Tensor| {
                     x.conv2d(&filters, None, Convolution { padding: [1, 1], ..Default::default() })
-                        .avg_pool2d([3, 3], [2, 2])
+                        .avg_pool2d(Pooling { stride: [2, 2], ..Pooling::new([3, 3]) })
                         .square()
                         .sum()
                 },
@@ -493,8 +493,8 @@ fn per_example_gradients_of_a_convolutional_network() {
     let model = Cnn { filters, head: random(&[3, 2], 5) };
     let f = |m: &Cnn, x: &T64| {
         let [(w1, b1), (w2, b2)] = &m.filters;
-        let x = x.conv2d(w1, Some(b1), Convolution { padding: [1, 1], ..Default::default() }).relu().max_pool2d([2, 2], [2, 2]);
-        let x = x.conv2d(w2, Some(b2), Convolution::default()).tanh().avg_pool2d([2, 2], [1, 1]);
+        let x = x.conv2d(w1, Some(b1), Convolution { padding: [1, 1], ..Default::default() }).relu().max_pool2d(Pooling::new([2, 2]));
+        let x = x.conv2d(w2, Some(b2), Convolution::default()).tanh().avg_pool2d(Pooling { stride: [1, 1], ..Pooling::new([2, 2]) });
         let x = x.reshape(&[x.shape()[0], 2]).linear(&m.head, None);
         let labels = vec![1; x.shape()[0]];
         x.softmax_cross_entropy(&labels)
@@ -529,11 +529,14 @@ fn convolution_against_the_definition() {
 #[test]
 fn pooling_by_hand_and_its_ties() {
     let x = T64::from_vec(vec![1.0, 5.0, 5.0, 2.0, 0.0, 3.0, 1.0, 7.0, 7.0], &[1, 1, 3, 3]).unwrap();
-    assert_eq!(x.max_pool2d([2, 2], [1, 1]).to_vec(), [5.0, 5.0, 7.0, 7.0]);
-    assert_eq!(grad(|x: &T64| x.max_pool2d([2, 2], [1, 1]).sum(), &x).to_vec(), [0.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 2.0, 0.0]);
+    assert_eq!(x.max_pool2d(Pooling { stride: [1, 1], ..Pooling::new([2, 2]) }).to_vec(), [5.0, 5.0, 7.0, 7.0]);
+    assert_eq!(
+        grad(|x: &T64| x.max_pool2d(Pooling { stride: [1, 1], ..Pooling::new([2, 2]) }).sum(), &x).to_vec(),
+        [0.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 2.0, 0.0]
+    );
     let tied = T64::ones(&[1, 1, 2, 2]);
-    assert_eq!(grad(|x: &T64| x.max_pool2d([2, 2], [2, 2]).sum(), &tied).to_vec(), [1.0, 0.0, 0.0, 0.0]);
-    assert_eq!(x.avg_pool2d([2, 2], [2, 2]).to_vec(), [2.0]);
+    assert_eq!(grad(|x: &T64| x.max_pool2d(Pooling::new([2, 2])).sum(), &tied).to_vec(), [1.0, 0.0, 0.0, 0.0]);
+    assert_eq!(x.avg_pool2d(Pooling::new([2, 2])).to_vec(), [2.0]);
 }
 
 #[test]
@@ -552,8 +555,11 @@ fn images_and_windows_that_do_not_fit() {
     assert!(matches!(wide, Err(TensorError::TooLarge { .. })));
     let bias = x.try_conv2d(&T64::zeros(&[1, 2, 2, 2]), Some(&T64::zeros(&[2])), Convolution::default()).unwrap_err();
     assert!(matches!(bias, TensorError::Mismatch { .. }));
-    assert!(matches!(x.try_max_pool2d([4, 1], [1, 1]).unwrap_err(), TensorError::Argument { operation: "max_pool2d", .. }));
-    assert!(matches!(T64::zeros(&[3, 3]).try_avg_pool2d([1, 1], [1, 1]).unwrap_err(), TensorError::Argument { .. }));
+    assert!(matches!(
+        x.try_max_pool2d(Pooling { stride: [1, 1], ..Pooling::new([4, 1]) }).unwrap_err(),
+        TensorError::Argument { operation: "max_pool2d", .. }
+    ));
+    assert!(matches!(T64::zeros(&[3, 3]).try_avg_pool2d(Pooling::new([1, 1])).unwrap_err(), TensorError::Argument { .. }));
 }
 
 #[test]
@@ -800,9 +806,10 @@ pub(crate) mod properties {
                 check_both("conv2d filters", |w| x.conv2d(w, None, options).square(), &w);
                 check_both("conv2d bias", |b| x.conv2d(&w, Some(b), options).square(), &random(&[filters], seed));
             }
-            if x.try_max_pool2d(kernel, stride).is_ok() {
-                check_both("max_pool2d", |x| x.max_pool2d(kernel, stride).square(), &x);
-                check_both("avg_pool2d", |x| x.avg_pool2d(kernel, stride).square(), &x);
+            let windows = Pooling { stride, ..Pooling::new(kernel) };
+            if x.try_max_pool2d(windows).is_ok() {
+                check_both("max_pool2d", |x| x.max_pool2d(windows).square(), &x);
+                check_both("avg_pool2d", |x| x.avg_pool2d(windows).square(), &x);
             }
         }
 

@@ -1,4 +1,4 @@
-use gradus_autodiff::{Params, Scalar, Tensor};
+use gradus_autodiff::{Params, Pooling, Scalar, Tensor};
 use rand::Rng;
 
 use crate::{Conv2d, Linear};
@@ -23,7 +23,7 @@ impl<T: Scalar> ConvBlock<T> {
     /// The input of the next block.
     #[track_caller]
     pub fn pooled(&self, features: &Tensor<T>) -> Tensor<T> {
-        if self.pool > 1 { features.max_pool2d([self.pool; 2], [self.pool; 2]) } else { features.clone() }
+        if self.pool > 1 { features.max_pool2d(Pooling::new([self.pool; 2])) } else { features.clone() }
     }
 }
 

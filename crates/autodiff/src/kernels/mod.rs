@@ -12,6 +12,7 @@ pub(crate) mod matmul;
 pub(crate) mod pointwise;
 pub(crate) mod pooling;
 pub(crate) mod reduce;
+pub(crate) mod resize;
 pub(crate) mod rows;
 pub(crate) mod select;
 mod simd;

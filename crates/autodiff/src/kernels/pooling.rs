@@ -1,97 +1,124 @@
-//! Windows of images.
+//! Windows of images along up to three axes.
+
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::{Buffer, PARALLEL};
 use crate::Scalar;
 
-/// The sizes of a pooling of `planes` images of `input` pixels each.
+/// What a window covers of one axis: `count` entries from `first` in steps of `step`, all inside the image. Means divide by
+/// `divisor`, which may count padding too.
 #[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Span {
+    pub(crate) first: usize,
+    pub(crate) count: usize,
+    pub(crate) step: usize,
+    pub(crate) divisor: usize,
+}
+
+/// The windows of images of `input` pixels: every combination of one span for each axis.
+#[derive(Clone, Debug)]
 pub(crate) struct Windows {
-    pub(crate) planes: usize,
-    pub(crate) input: [usize; 2],
-    pub(crate) size: [usize; 2],
-    pub(crate) stride: [usize; 2],
-    pub(crate) output: [usize; 2],
+    pub(crate) input: [usize; 3],
+    pub(crate) spans: [Arc<[Span]>; 3],
 }
 
 impl Windows {
-    fn count(&self) -> usize {
-        self.planes * self.output[0] * self.output[1]
+    fn pixels(&self) -> usize {
+        self.input.iter().product()
     }
 
-    /// Calls `f(plane, output of the plane)` for each plane, in parallel when there is enough to do.
+    fn outputs(&self) -> usize {
+        self.spans.iter().map(|spans| spans.len()).product()
+    }
+
+    /// Calls `f(plane, chunk of out)` for each plane, in parallel when there is enough to do.
     fn each_plane<U: Send>(&self, out: &mut [U], size: usize, f: impl Fn(usize, &mut [U]) + Sync) {
         if size == 0 {
             return;
         }
-        if self.planes * self.input[0] * self.input[1] < PARALLEL {
+        if out.len() / size * self.pixels() < PARALLEL {
             out.chunks_exact_mut(size).enumerate().for_each(|(plane, out)| f(plane, out));
         } else {
             out.par_chunks_exact_mut(size).enumerate().for_each(|(plane, out)| f(plane, out));
         }
     }
 
-    /// Calls `f(output index, input index of the first element)` for each window of a plane.
+    /// Calls `f(output index, spans)` for each window of a plane.
     #[inline(always)]
-    fn corners(&self, mut f: impl FnMut(usize, usize)) {
-        for i in 0..self.output[0] {
-            for j in 0..self.output[1] {
-                f(i * self.output[1] + j, i * self.stride[0] * self.input[1] + j * self.stride[1]);
+    fn each(&self, mut f: impl FnMut(usize, [Span; 3])) {
+        let [depth, height, width] = &self.spans;
+        let rows = depth.iter().flat_map(|&d| height.iter().map(move |&h| (d, h)));
+        for (row, (d, h)) in rows.enumerate() {
+            for (column, &w) in width.iter().enumerate() {
+                f(row * width.len() + column, [d, h, w]);
             }
         }
     }
 
-    /// Where the greatest element of each window is; the first of ties, and the first NaN before all.
-    pub(crate) fn argmax<T: Scalar>(&self, x: &[T]) -> Vec<usize> {
-        let ([height, width], nan) = (self.input, |x: T| x.partial_cmp(&x).is_none());
-        let mut best = vec![0; self.count()];
-        self.each_plane(&mut best, self.output[0] * self.output[1], |plane, best| {
-            let offset = plane * height * width;
-            self.corners(|out, corner| {
-                let mut at = offset + corner;
-                for y in 0..self.size[0] {
-                    let row = offset + corner + y * width;
-                    for i in row..row + self.size[1] {
+    /// Calls `f` with the place of the first entry of each row of a window; along it `w.count` entries are `w.step` apart.
+    #[inline(always)]
+    fn rows(&self, [d, h, w]: [Span; 3], mut f: impl FnMut(usize)) {
+        for z in 0..d.count {
+            for y in 0..h.count {
+                f(((d.first + z * d.step) * self.input[1] + h.first + y * h.step) * self.input[2] + w.first);
+            }
+        }
+    }
+
+    /// Where the greatest element of each window is; the first of ties, and the first NaN before all. No window is empty.
+    pub(crate) fn argmax<T: Scalar>(&self, x: &[T], planes: usize) -> Vec<usize> {
+        let (pixels, outputs, nan) = (self.pixels(), self.outputs(), |x: T| x.partial_cmp(&x).is_none());
+        let mut best = vec![0; planes * outputs];
+        self.each_plane(&mut best, outputs, |plane, best| {
+            let x = &x[plane * pixels..(plane + 1) * pixels];
+            self.each(|out, window| {
+                let [d, h, w] = window.map(|span| span.first);
+                let mut at = (d * self.input[1] + h) * self.input[2] + w;
+                self.rows(window, |row| {
+                    for i in (0..window[2].count).map(|k| row + k * window[2].step) {
                         if x[i] > x[at] || (nan(x[i]) && !nan(x[at])) {
                             at = i;
                         }
                     }
-                }
-                best[out] = at;
+                });
+                best[out] = plane * pixels + at;
             });
         });
         best
     }
 
     /// The mean of each window.
-    pub(crate) fn mean<T: Scalar>(&self, x: &[T]) -> Buffer<T> {
-        let [height, width] = self.input;
-        let scale = T::from_f64(1.0 / (self.size[0] * self.size[1]) as f64);
-        let mut y = Buffer::stale(self.count());
-        self.each_plane(&mut y, self.output[0] * self.output[1], |plane, y| {
-            let x = &x[plane * height * width..(plane + 1) * height * width];
-            self.corners(|out, corner| {
-                let rows = (0..self.size[0]).map(|y| &x[corner + y * width..corner + y * width + self.size[1]]);
-                y[out] = rows.flatten().fold(T::ZERO, |sum, &x| sum + x) * scale;
+    pub(crate) fn mean<T: Scalar>(&self, x: &[T], planes: usize) -> Buffer<T> {
+        let (pixels, outputs) = (self.pixels(), self.outputs());
+        let mut y = Buffer::stale(planes * outputs);
+        self.each_plane(&mut y, outputs, |plane, y| {
+            let x = &x[plane * pixels..(plane + 1) * pixels];
+            self.each(|out, window| {
+                let (w, mut sum) = (window[2], T::ZERO);
+                self.rows(window, |row| (0..w.count).for_each(|k| sum += x[row + k * w.step]));
+                y[out] = sum * scale(window);
             });
         });
         y
     }
 
     /// The transpose of [`Windows::mean`].
-    pub(crate) fn spread<T: Scalar>(&self, g: &[T]) -> Buffer<T> {
-        let ([height, width], outputs) = (self.input, self.output[0] * self.output[1]);
-        let scale = T::from_f64(1.0 / (self.size[0] * self.size[1]) as f64);
-        let mut x = Buffer::filled(T::ZERO, self.planes * height * width);
-        self.each_plane(&mut x, height * width, |plane, x| {
+    pub(crate) fn spread<T: Scalar>(&self, g: &[T], planes: usize) -> Buffer<T> {
+        let (pixels, outputs) = (self.pixels(), self.outputs());
+        let mut x = Buffer::filled(T::ZERO, planes * pixels);
+        self.each_plane(&mut x, pixels, |plane, x| {
             let g = &g[plane * outputs..(plane + 1) * outputs];
-            self.corners(|out, corner| {
-                for y in 0..self.size[0] {
-                    x[corner + y * width..corner + y * width + self.size[1]].iter_mut().for_each(|x| *x += g[out] * scale);
-                }
+            self.each(|out, window| {
+                let (w, share) = (window[2], g[out] * scale(window));
+                self.rows(window, |row| (0..w.count).for_each(|k| x[row + k * w.step] += share));
             });
         });
         x
     }
+}
+
+fn scale<T: Scalar>(window: [Span; 3]) -> T {
+    T::from_f64(1.0 / window.iter().map(|span| span.divisor as f64).product::<f64>())
 }

@@ -208,7 +208,7 @@ impl<T: Scalar> Rule<T> for Bilinear<T> {
 }
 
 /// The sizes along three axes, of which the first are units where there are fewer.
-fn three<const D: usize>(sizes: [usize; D], unit: usize) -> [usize; 3] {
+pub(super) fn three<const D: usize>(sizes: [usize; D], unit: usize) -> [usize; 3] {
     let mut all = [unit; 3];
     all[3 - D..].copy_from_slice(&sizes);
     all

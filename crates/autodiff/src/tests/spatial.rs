@@ -131,8 +131,105 @@ fn per_example_gradients_of_grouped_and_transposed_convolutions() {
     check_per_example(pairs, &random(&[4, 2, 2], 4), &random(&[3, 2, 4, 3], 5));
 }
 
+#[test]
+fn padded_and_dilated_pooling_by_hand() {
+    let x = T64::from_vec(vec![-1.0, -2.0, -3.0, -4.0, -5.0], &[1, 1, 5]).unwrap();
+    let windows = Pooling { stride: [2], padding: [1], ..Pooling::new([3]) };
+    assert_eq!(x.max_pool1d(windows).to_vec(), [-1.0, -2.0, -4.0]);
+    assert_eq!(x.avg_pool1d(windows).to_vec(), [-1.0, -3.0, -3.0]);
+    assert_eq!(x.avg_pool1d(Pooling { count_padding: false, ..windows }).to_vec(), [-1.5, -3.0, -4.5]);
+    let dilated = Pooling { stride: [1], dilation: [2], ..Pooling::new([2]) };
+    assert_eq!(x.max_pool1d(dilated).to_vec(), [-1.0, -2.0, -3.0]);
+    assert_eq!(x.avg_pool1d(dilated).to_vec(), [-2.0, -3.0, -4.0]);
+    assert_eq!(x.adaptive_max_pool1d([3]).to_vec(), [-1.0, -2.0, -4.0]);
+    assert_eq!(x.adaptive_avg_pool1d([3]).to_vec(), [-1.5, -3.0, -4.5]);
+    assert_eq!(x.adaptive_avg_pool1d([0]).shape(), [1, 1, 0]);
+    let nan = T64::from_vec(vec![1.0, f64::NAN, 2.0], &[1, 1, 3]).unwrap();
+    assert!(nan.max_pool1d(Pooling::new([3])).item().is_nan());
+    let least = T64::full(f64::NEG_INFINITY, &[1, 1, 2]);
+    assert_eq!(least.max_pool1d(Pooling { padding: [1], ..Pooling::new([2]) }).to_vec(), [f64::NEG_INFINITY; 2]);
+}
+
+#[test]
+fn windows_that_do_not_fit() {
+    let x = T64::zeros(&[1, 2, 3]);
+    let argument = |operation, what: &str| TensorError::Argument { operation, what: what.into(), shape: vec![1, 2, 3] };
+    assert_eq!(x.try_max_pool2d(Pooling::new([1, 1])).unwrap_err(), argument("max_pool2d", "batch, channels and 2 more axes are needed"));
+    let outside = Pooling { padding: [2], ..Pooling::new([2]) };
+    let nothing = "a window holds nothing of the image on the way to [3]";
+    assert_eq!(x.try_max_pool1d(outside).unwrap_err(), argument("max_pool1d", nothing));
+    assert_eq!(x.try_avg_pool1d(Pooling { count_padding: false, ..outside }).unwrap_err(), argument("avg_pool1d", nothing));
+    assert_eq!(x.avg_pool1d(outside).shape(), [1, 2, 3]);
+    let one = Pooling::new([1]);
+    for bad in [
+        Pooling::new([0]),
+        Pooling::new([4]),
+        Pooling { stride: [0], ..one },
+        Pooling { dilation: [0], ..one },
+        Pooling { padding: [usize::MAX], ..one },
+        Pooling { dilation: [usize::MAX], ..Pooling::new([2]) },
+        Pooling::new([usize::MAX]),
+    ] {
+        assert!(matches!(x.try_avg_pool1d(bad), Err(TensorError::Argument { operation: "avg_pool1d", .. })));
+    }
+    assert!(matches!(x.try_avg_pool1d(Pooling { padding: [1 << 61], ..one }), Err(TensorError::TooLarge { .. })));
+    let empty = T64::zeros(&[1, 2, 0]);
+    assert!(matches!(empty.try_adaptive_avg_pool1d([2]), Err(TensorError::Argument { operation: "adaptive_avg_pool1d", .. })));
+    assert!(matches!(x.try_adaptive_avg_pool1d([usize::MAX]), Err(TensorError::TooLarge { .. })));
+}
+
+#[test]
+fn resizing_by_hand() {
+    let x = T64::vector(&[0.0, 1.0, 5.0]);
+    let to = |size, interpolation| x.resize([size], interpolation).to_vec();
+    assert_eq!(to(5, Interpolation::Nearest), [0.0, 0.0, 1.0, 1.0, 5.0]);
+    assert_eq!(to(6, Interpolation::Linear), [0.0, 0.25, 0.75, 2.0, 4.0, 5.0]);
+    assert_eq!(to(5, Interpolation::LinearCorners), [0.0, 0.5, 1.0, 3.0, 5.0]);
+    assert_eq!(to(1, Interpolation::Linear), [1.0]);
+    assert_eq!(to(1, Interpolation::LinearCorners), [0.0]);
+    for interpolation in [Interpolation::Nearest, Interpolation::Linear, Interpolation::LinearCorners] {
+        assert_eq!(x.resize([3], interpolation), x);
+        assert_eq!(x.resize([0], interpolation).shape(), [0]);
+    }
+    assert_eq!(T64::vector(&[f64::INFINITY, 1.0]).resize([3], Interpolation::Nearest).to_vec(), [f64::INFINITY, f64::INFINITY, 1.0]);
+    assert_eq!(x.resize([], Interpolation::Linear), x);
+}
+
+#[test]
+fn sizes_that_cannot_be_made() {
+    let resize = |shape: &[usize], size| T64::zeros(shape).try_resize(size, Interpolation::Linear).unwrap_err();
+    let argument = |what: &str, shape: &[usize]| TensorError::Argument { operation: "resize", what: what.into(), shape: shape.to_vec() };
+    assert_eq!(resize(&[3], [2, 2]), argument("there are no 2 axes to resize", &[3]));
+    assert_eq!(resize(&[3, 0], [2, 2]), argument("2 entries cannot be made from 0", &[3, 0]));
+    assert!(matches!(resize(&[1 << 10, 1], [1, 1 << 60]), TensorError::TooLarge { .. }));
+}
+
+#[test]
+fn pooling_and_resizing_keep_examples_apart_and_take_stacks() {
+    let x = random(&[3, 2, 4, 5], 1);
+    let windows = Pooling { padding: [1, 0], ..Pooling::new([2, 3]) };
+    let pooled = |x: &T64| {
+        let y = x.avg_pool2d(windows) + x.max_pool2d(windows);
+        let y = y + x.adaptive_avg_pool2d([3, 1]) + x.adaptive_max_pool2d([3, 1]);
+        y.resize([4, 3], Interpolation::Linear).resize([5, 2], Interpolation::LinearCorners).resize([2, 2], Interpolation::Nearest)
+    };
+    check_per_example(|w: &T64, x: &T64| (pooled(x) * w).tanh().reshape(&[x.shape()[0], 8]).sum_axis(1), &random(&[2, 2, 2], 2), &x);
+    check_modes("avg_pool2d", |x| x.avg_pool2d(windows).square(), &x);
+    check_modes("adaptive_avg_pool2d", |x| x.adaptive_avg_pool2d([3, 2]).square(), &x);
+    check_modes("max_pool2d", |x| x.max_pool2d(windows).square(), &x);
+    check_modes("resize", |x| x.resize([5, 4], Interpolation::Linear).square(), &x);
+    check_modes("conv_transpose2d", |x| x.conv_transpose2d(&random(&[2, 1, 2, 2], 3), None, Default::default()).square(), &x);
+}
+
 mod properties {
     use super::*;
+
+    /// The places inside the image of window `o` along an axis, by the definition.
+    fn places(windows: Pooling<3>, axis: usize, input: usize, o: usize) -> Vec<usize> {
+        let start = o * windows.stride[axis];
+        let padded = (0..windows.size[axis]).map(|k| start + k * windows.dilation[axis]);
+        padded.filter_map(|at| at.checked_sub(windows.padding[axis]).filter(|&at| at < input)).collect()
+    }
 
     fn config() -> ProptestConfig {
         let config = ProptestConfig::default();
@@ -194,6 +291,66 @@ mod properties {
             let three = Convolution { stride: [1, stride, 1], padding: [0, padding, 0], dilation: [1, dilation, 1], groups };
             let by_three = x.unsqueeze(2).unsqueeze(4).conv3d(&w.unsqueeze(2).unsqueeze(4), None, three);
             prop_assert!(close(y.as_slice(), by_three.as_slice()));
+        }
+
+        #[test]
+        fn pooling(
+            batch in 0usize..3, channels in 1usize..3, input in three(1..5), size in three(1..4), stride in three(1..4),
+            padding in three(0..2), dilation in three(1..3), count_padding: bool, seed in 0u64..1000,
+        ) {
+            let windows = Pooling { size, stride, padding, dilation, count_padding };
+            let x = random(&[&[batch, channels], &input[..]].concat(), seed);
+            let Ok(y) = x.try_avg_pool3d(windows) else { return Ok(()) };
+            let greatest = x.try_max_pool3d(windows);
+            let output: Vec<usize> = y.shape()[2..].to_vec();
+            for (at, &mean) in y.as_slice().iter().enumerate() {
+                let (plane, o) = (at / output.iter().product::<usize>(), at % output.iter().product::<usize>());
+                let o = [o / (output[1] * output[2]), o / output[2] % output[1], o % output[2]];
+                let axes: Vec<Vec<usize>> = (0..3).map(|i| places(windows, i, input[i], o[i])).collect();
+                let pixels: Vec<f64> = axes[0].iter().flat_map(|d| axes[1].iter().map(move |h| (d, h)))
+                    .flat_map(|(d, h)| axes[2].iter().map(move |w| ((d * input[1] + h) * input[2]) + w))
+                    .map(|pixel| x.as_slice()[plane * input.iter().product::<usize>() + pixel]).collect();
+                let divisor = if count_padding { size.iter().product() } else { pixels.len() };
+                prop_assert!((mean - pixels.iter().sum::<f64>() / divisor as f64).abs() < 1e-12);
+                match &greatest {
+                    Ok(greatest) => prop_assert_eq!(greatest.as_slice()[at], pixels.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b))),
+                    Err(_) => prop_assert!((0..3).any(|i| (0..output[i]).any(|o| places(windows, i, input[i], o).is_empty()))),
+                }
+            }
+            check_both("avg_pool3d", |x| x.avg_pool3d(windows).square(), &x);
+            if greatest.is_ok() {
+                check_both("max_pool3d", |x| x.max_pool3d(windows).square(), &x);
+            }
+            check_both("adaptive_avg_pool3d", |x| x.adaptive_avg_pool3d(size).square(), &x);
+            check_both("adaptive_max_pool3d", |x| x.adaptive_max_pool3d(size).square(), &x);
+        }
+
+        /// Windows that divide the axis are those of ordinary pooling; one window is the whole.
+        #[test]
+        fn adaptive_pooling(output in 1usize..4, times in 1usize..4, seed in 0u64..1000) {
+            let x = random(&[2, 2, output * times], seed);
+            let windows = Pooling::new([times]);
+            prop_assert!(close(x.adaptive_avg_pool1d([output]).as_slice(), x.avg_pool1d(windows).as_slice()));
+            prop_assert_eq!(x.adaptive_max_pool1d([output]), x.max_pool1d(windows));
+            prop_assert!(close(x.adaptive_avg_pool1d([1]).as_slice(), x.mean_keep(2).as_slice()));
+            prop_assert_eq!(x.adaptive_max_pool1d([output * times]), x);
+        }
+
+        #[test]
+        fn resizing(shape in prop::collection::vec(0usize..3, 0..2), input in three(1..5), output in three(0..6), seed in 0u64..1000) {
+            let x = random(&[&shape[..], &input[..]].concat(), seed);
+            for interpolation in [Interpolation::Nearest, Interpolation::Linear, Interpolation::LinearCorners] {
+                check_both("resize", |x| x.resize(output, interpolation).square(), &x);
+                // Weights sum to one.
+                let flat = x.ones_like().resize(output, interpolation);
+                prop_assert!(flat.as_slice().iter().all(|y| (y - 1.0).abs() < 1e-14));
+            }
+            // A line through the pixels' places stays that line where nothing is clamped.
+            let line = T64::from_fn(&[input[0]], |i| i as f64);
+            for (i, y) in line.resize([output[0]], Interpolation::Linear).to_vec().into_iter().enumerate() {
+                let at = (i as f64 + 0.5) * input[0] as f64 / output[0] as f64 - 0.5;
+                prop_assert!((y - at.clamp(0.0, input[0] as f64 - 1.0)).abs() < 1e-12);
+            }
         }
     }
 }
