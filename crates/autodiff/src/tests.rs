@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use crate::*;
 
+mod normalisation;
 mod pointwise;
 mod spatial;
 
@@ -132,7 +133,7 @@ fn the_same_bits_on_any_number_of_threads() {
             table.t(),
             table.softmax().log_softmax(),
             grad(|x: &Tensor| x.softmax_cross_entropy(&labels).sum(), &table),
-            grad(|x: &Tensor| x.layer_norm(1e-5).square().sum(), &table),
+            grad(|x: &Tensor| x.layer_norm(None, None, 1e-5).square().sum(), &table),
             table.index_select(0, &labels).scatter_add(0, &labels, 400),
             images.conv2d(&filters, None, Convolution { padding: [1, 1], ..Default::default() }).max_pool2d(Pooling::new([2, 2])),
             grad(
@@ -333,7 +334,7 @@ fn try_forms_say_what_does_not_fit() {
         scalar.try_softmax() => Axis { .. },
         scalar.try_log_softmax() => Axis { .. },
         scalar.try_logsumexp_keep() => Axis { .. },
-        scalar.try_layer_norm(1e-5) => Axis { .. },
+        scalar.try_layer_norm(None, None, 1e-5) => Axis { .. },
         x.try_gt(&T64::zeros(&[2])) => Mismatch { operation: "gt", .. },
         x.try_maximum(&T64::zeros(&[2])) => Mismatch { operation: "maximum", .. },
         x.try_minimum(&T64::zeros(&[2])) => Mismatch { .. },
@@ -645,7 +646,7 @@ fn tensors_without_elements() {
         check_both("where_", |x| x.gt(&T64::scalar(0.0)).where_(&x.square(), x), &x);
         if shape[last as usize] > 0 {
             check_both("max_axis", |x| x.max_axis(last).square(), &x);
-            check_both("layer_norm", |x| x.layer_norm(0.1), &x);
+            check_both("layer_norm", |x| x.layer_norm(None, None, 0.1), &x);
         }
     }
     assert_eq!(T64::zeros(&[0, 3]).softmax_cross_entropy(&[]).shape(), [0]);
@@ -688,7 +689,7 @@ pub(crate) mod properties {
             2 => h * b,
             3 => h - &b.square(),
             4 => h.matmul(&w.t().softmax()),
-            5 => h.layer_norm(0.1),
+            5 => h.layer_norm(None, None, 0.1),
             6 => h.softmax() * w.square().sum(),
             7 => folded(&|x| x.matmul(&w.narrow(0, 0, 2).narrow(1, 1, 2))),
             8 => folded(&|x| x * &b.narrow(0, 1, 2)),
@@ -780,7 +781,7 @@ pub(crate) mod properties {
             check_both("maximum", |x| x.square().maximum(&other), &x);
             check_both("minimum", |x| other.minimum(&x.square()), &x);
             check_both("log_softmax", |x| x.log_softmax().square(), &x);
-            check_both("layer_norm", |x| x.layer_norm(0.1), &x);
+            check_both("layer_norm", |x| x.layer_norm(None, None, 0.1), &x);
             check_both("narrow", |x| x.narrow(axis, n - 1, 1).square(), &x);
             check_both("pad", |x| x.pad(axis, 1, 2).square(), &x);
             check_both("index_select", |x| x.index_select(axis, &[0, n - 1, 0]).square(), &x);

@@ -22,6 +22,6 @@ impl<T: Scalar> LayerNorm<T> {
     /// `[.., width]` to the same shape.
     #[track_caller]
     pub fn call(&self, x: &Tensor<T>) -> Tensor<T> {
-        x.layer_norm(T::from_f64(self.epsilon)) * &self.weight + &self.bias
+        x.layer_norm(Some(&self.weight), Some(&self.bias), T::from_f64(self.epsilon))
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod convolution;
 pub(crate) mod dropout;
 pub(crate) mod functions;
 pub(crate) mod matmul;
+pub(crate) mod normalisation;
 pub(crate) mod pointwise;
 pub(crate) mod pooling;
 pub(crate) mod reduce;

@@ -411,7 +411,7 @@ impl<T: Scalar> Tensor<T> {
         TensorError::Mismatch { operation, left: self.shape().to_vec(), right: other.shape().to_vec() }
     }
 
-    fn splits(&self, operation: &'static str, channels: usize, groups: usize) -> Result<(), TensorError> {
+    pub(super) fn splits(&self, operation: &'static str, channels: usize, groups: usize) -> Result<(), TensorError> {
         if groups > 0 && channels.is_multiple_of(groups) {
             return Ok(());
         }

@@ -9,6 +9,7 @@ mod dropout;
 mod index;
 mod layout;
 mod loss;
+pub(crate) mod normalisation;
 pub(crate) mod pooling;
 mod product;
 mod reduce;

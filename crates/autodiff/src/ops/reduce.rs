@@ -333,22 +333,4 @@ impl<T: Scalar> Tensor<T> {
         }
         Ok(out)
     }
-
-    /// Layer normalisation of the last axis (Ba, Kiros, Hinton 2016) without scale and shift; `epsilon` is added to the variance.
-    #[track_caller]
-    pub fn layer_norm(&self, epsilon: T) -> Self {
-        or_panic(self.try_layer_norm(epsilon))
-    }
-
-    /// [`Tensor::layer_norm`], or that a scalar has no last axis.
-    ///
-    /// # Errors
-    /// [`TensorError::Axis`].
-    #[track_caller]
-    pub fn try_layer_norm(&self, epsilon: T) -> Result<Self, TensorError> {
-        self.try_axis("layer_norm", -1)?;
-        let centred = self - &self.mean_keep(-1);
-        let variance = centred.square().mean_keep(-1);
-        Ok(&centred / &(variance + epsilon).sqrt())
-    }
 }
