@@ -214,6 +214,18 @@ impl<T: Scalar> Tensor<T> {
         &mut Arc::<Buffer<T>>::make_mut(&mut self.data)[..]
     }
 
+    /// `[w, x, y, z] ← f([w, x, y, z], g)` at each element, in one pass and in place. The results are constants.
+    ///
+    /// # Panics
+    /// When the shapes differ.
+    #[track_caller]
+    pub fn update4([w, x, y, z]: [&mut Self; 4], g: &Self, f: impl Fn([T; 4], T) -> [T; 4] + Sync) {
+        for other in [&*x, &*y, &*z, g] {
+            assert!(other.shape == w.shape, "update4: shapes {} and {} differ", w.shape, other.shape);
+        }
+        crate::kernels::pointwise::update4([w.owned(), x.owned(), y.owned(), z.owned()], &g.data, f);
+    }
+
     /// `[x, y, z] ← f([x, y, z], g)` at each element, in one pass and in place: what an optimizer does to parameters and
     /// two moments. The results are constants.
     ///
