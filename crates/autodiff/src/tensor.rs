@@ -147,11 +147,6 @@ impl<T: Scalar> Tensor<T> {
         Self { shape: self.shape, data: self.data.clone(), node: None }
     }
 
-    /// The value in the other precision, as a constant.
-    pub fn cast<U: Scalar>(&self) -> Tensor<U> {
-        Tensor::raw(self.data.iter().map(|x| U::from_f64(x.to_f64())).collect::<Vec<U>>(), self.shape)
-    }
-
     /// A column vector of nalgebra with the elements in row-major order.
     pub fn to_dvector(&self) -> DVector<T>
     where
