@@ -195,20 +195,19 @@ fn tensor_elem(ty: &Type) -> Option<TokenStream> {
 }
 
 /// The first type of the language that is no tensor, alone or where an element of a container or of a tensor stands.
-fn number_type(ty: &Type) -> Option<&Ident> {
-    const NUMBERS: [&str; 17] = [
-        "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize", "f32", "f64", "bool", "char", "String",
-    ];
+fn plain_type(ty: &Type) -> Option<&Ident> {
+    const PLAIN: [&str; 17] =
+        ["u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize", "f32", "f64", "bool", "char", "String"];
     let is = |ident: &Ident, names: &[&str]| names.iter().any(|name| ident == name);
     match ty {
         Type::Path(path) => {
             let last = path.path.segments.last()?;
-            if is(&last.ident, &NUMBERS) {
+            if is(&last.ident, &PLAIN) {
                 return Some(&last.ident);
             }
             let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
             let inner = arguments.args.iter().filter_map(|argument| match argument {
-                GenericArgument::Type(ty) => number_type(ty),
+                GenericArgument::Type(ty) => plain_type(ty),
                 _ => None,
             });
             match last.ident.to_string().as_str() {
@@ -217,10 +216,10 @@ fn number_type(ty: &Type) -> Option<&Ident> {
                 _ => None,
             }
         }
-        Type::Array(array) => number_type(&array.elem),
-        Type::Tuple(tuple) => tuple.elems.iter().find_map(number_type),
-        Type::Paren(inner) => number_type(&inner.elem),
-        Type::Group(inner) => number_type(&inner.elem),
+        Type::Array(array) => plain_type(&array.elem),
+        Type::Tuple(tuple) => tuple.elems.iter().find_map(plain_type),
+        Type::Paren(inner) => plain_type(&inner.elem),
+        Type::Group(inner) => plain_type(&inner.elem),
         _ => None,
     }
 }
@@ -278,9 +277,9 @@ fn read_field<'a>(position: usize, field: &'a syn::Field, before: &[Field<'_>]) 
         _ => Role::Child(name),
     };
     if !matches!(role, Role::Skip)
-        && let Some(number) = number_type(&field.ty)
+        && let Some(plain) = plain_type(&field.ty)
     {
-        let why = format!("`{number}` holds no tensors of `f32` or `f64`: mark the field `#[params(skip)]` if it is a setting");
+        let why = format!("`{plain}` holds no tensors of `f32` or `f64`: mark the field `#[params(skip)]` if it is a setting");
         return Err(Error::new(field.ty.span(), why));
     }
     if let Some(name) = role.name()

@@ -85,46 +85,22 @@ pub trait Params: Clone {
 
     /// The differentiable tensors.
     fn leaves(&self) -> Vec<&Tensor<Self::Elem>> {
-        let mut leaves = Vec::new();
-        self.for_each(&mut Path::default(), &mut |path, x| {
-            if !path.is_buffer() {
-                leaves.push(x);
-            }
-        });
-        leaves
+        tensors(self, false)
     }
 
     /// The differentiable tensors, for changing them.
     fn leaves_mut(&mut self) -> Vec<&mut Tensor<Self::Elem>> {
-        let mut leaves = Vec::new();
-        self.for_each_mut(&mut Path::default(), &mut |path, x| {
-            if !path.is_buffer() {
-                leaves.push(x);
-            }
-        });
-        leaves
+        tensors_mut(self, false)
     }
 
     /// The tensors that are saved but not differentiated.
     fn buffers(&self) -> Vec<&Tensor<Self::Elem>> {
-        let mut buffers = Vec::new();
-        self.for_each(&mut Path::default(), &mut |path, x| {
-            if path.is_buffer() {
-                buffers.push(x);
-            }
-        });
-        buffers
+        tensors(self, true)
     }
 
     /// The tensors that are saved but not differentiated, for changing them.
     fn buffers_mut(&mut self) -> Vec<&mut Tensor<Self::Elem>> {
-        let mut buffers = Vec::new();
-        self.for_each_mut(&mut Path::default(), &mut |path, x| {
-            if path.is_buffer() {
-                buffers.push(x);
-            }
-        });
-        buffers
+        tensors_mut(self, true)
     }
 
     /// Every tensor, buffers too, with its name.
@@ -252,6 +228,20 @@ pub trait Params: Clone {
     }
 }
 
+/// The buffers of a model, or its other tensors.
+fn tensors<P: Params>(model: &P, buffers: bool) -> Vec<&Tensor<P::Elem>> {
+    let mut found = Vec::new();
+    model.for_each(&mut Path::default(), &mut |path, x| found.extend((path.is_buffer() == buffers).then_some(x)));
+    found
+}
+
+/// As [`tensors`], for changing them.
+fn tensors_mut<P: Params>(model: &mut P, buffers: bool) -> Vec<&mut Tensor<P::Elem>> {
+    let mut found = Vec::new();
+    model.for_each_mut(&mut Path::default(), &mut |path, x| found.extend((path.is_buffer() == buffers).then_some(x)));
+    found
+}
+
 #[track_caller]
 pub(crate) fn assert_alike<P: Params>(what: &str, a: &P, b: &P) {
     let (a, b) = (a.leaves(), b.leaves());
@@ -355,3 +345,6 @@ tuple!(A; 0);
 tuple!(A B; 0 1);
 tuple!(A B C; 0 1 2);
 tuple!(A B C D; 0 1 2 3);
+
+#[cfg(test)]
+mod tests;
