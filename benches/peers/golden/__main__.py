@@ -19,8 +19,8 @@ def main() -> None:
     areas = sys.argv[1:] or sorted(path.stem for path in HERE.glob("*.py") if not path.stem.startswith("_"))
     for area in areas:
         module = importlib.import_module(area)
-        # Adding zeros makes real storage of PyTorch's symbolic zeros.
-        tensors = {name: (value.detach().double() + torch.zeros(())).numpy() for name, value in module.cases().items()}
+        # Adding zeros makes real storage of PyTorch's symbolic zeros; the file holds rows whatever the order in memory.
+        tensors = {name: (value.detach().double() + torch.zeros(())).contiguous().numpy() for name, value in module.cases().items()}
         file = ROOT / module.FILE
         file.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, file)

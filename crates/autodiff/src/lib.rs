@@ -41,6 +41,7 @@ pub use ops::attention::{Attention, AttentionMask};
 pub use ops::convolution::{Convolution, TransposedConvolution};
 pub use ops::normalisation::BatchStatistics;
 pub use ops::pooling::Pooling;
+pub use ops::recurrent::RecurrentWeights;
 pub use ops::resize::Interpolation;
 pub use params::{Params, Path};
 pub use per_example::{ExampleGrads, PerExampleError, per_example};

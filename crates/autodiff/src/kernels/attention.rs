@@ -6,7 +6,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::rows::{lane_sum, maximum};
-use super::{Buffer, PARALLEL, vectorised};
+use super::{Buffer, PARALLEL, cut, vectorised};
 use crate::{MAX_RANK, Scalar, Shape};
 
 /// Query rows and keys of a tile, which fits the second-level cache with the keys and values that it needs.
@@ -265,11 +265,4 @@ fn softmax_slopes<T: Scalar>(scores: &mut [T], ds: &mut [T], logsumexp: T, mean:
 fn steps(range: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>> {
     let end = range.end;
     range.step_by(size.max(1)).map(move |start| start..(start + size).min(end))
-}
-
-/// Takes the first `count` elements off a slice.
-fn cut<'a, T>(rest: &mut &'a mut [T], count: usize) -> &'a mut [T] {
-    let (first, others) = std::mem::take(rest).split_at_mut(count);
-    *rest = others;
-    first
 }

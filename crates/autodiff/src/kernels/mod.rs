@@ -12,6 +12,7 @@ pub(crate) mod matmul;
 pub(crate) mod normalisation;
 pub(crate) mod pointwise;
 pub(crate) mod pooling;
+pub(crate) mod recurrent;
 pub(crate) mod reduce;
 pub(crate) mod resize;
 pub(crate) mod rows;
@@ -26,3 +27,10 @@ pub(crate) use simd::vectorised;
 pub(crate) const PARALLEL: usize = 64 * 1024;
 /// Elements per task.
 pub(crate) const BLOCK: usize = 32 * 1024;
+
+/// Takes the first `count` elements off a slice.
+fn cut<'a, T>(rest: &mut &'a mut [T], count: usize) -> &'a mut [T] {
+    let (first, others) = std::mem::take(rest).split_at_mut(count);
+    *rest = others;
+    first
+}

@@ -3,7 +3,6 @@
 mod activation;
 mod arithmetic;
 pub(crate) mod attention;
-mod cast;
 mod choice;
 pub(crate) mod convolution;
 mod dropout;
@@ -13,6 +12,7 @@ mod loss;
 pub(crate) mod normalisation;
 pub(crate) mod pooling;
 mod product;
+pub(crate) mod recurrent;
 mod reduce;
 pub(crate) mod resize;
 mod softmax;

@@ -1,7 +1,6 @@
 mod checkpoint;
 mod hessian;
 mod jacobian;
-mod precisions;
 mod relu_rule;
 mod tap;
 

@@ -5,3 +5,4 @@
 
 mod case;
 mod elementwise;
+mod sequence;
