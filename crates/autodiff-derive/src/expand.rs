@@ -194,6 +194,36 @@ fn tensor_elem(ty: &Type) -> Option<TokenStream> {
     }
 }
 
+/// The first type of the language that is no tensor, alone or where an element of a container or of a tensor stands.
+fn plain_type(ty: &Type) -> Option<&Ident> {
+    const PLAIN: [&str; 17] =
+        ["u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize", "f32", "f64", "bool", "char", "String"];
+    let is = |ident: &Ident, names: &[&str]| names.iter().any(|name| ident == name);
+    match ty {
+        Type::Path(path) => {
+            let last = path.path.segments.last()?;
+            if is(&last.ident, &PLAIN) {
+                return Some(&last.ident);
+            }
+            let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
+            let inner = arguments.args.iter().filter_map(|argument| match argument {
+                GenericArgument::Type(ty) => plain_type(ty),
+                _ => None,
+            });
+            match last.ident.to_string().as_str() {
+                "Option" | "Box" | "Vec" => inner.last(),
+                "Tensor" => inner.last().filter(|ident| !is(ident, &["f32", "f64"])),
+                _ => None,
+            }
+        }
+        Type::Array(array) => plain_type(&array.elem),
+        Type::Tuple(tuple) => tuple.elems.iter().find_map(plain_type),
+        Type::Paren(inner) => plain_type(&inner.elem),
+        Type::Group(inner) => plain_type(&inner.elem),
+        _ => None,
+    }
+}
+
 fn read_fields(input: &DeriveInput) -> syn::Result<Vec<Field<'_>>> {
     let data = match &input.data {
         Data::Struct(data) => data,
@@ -246,6 +276,12 @@ fn read_field<'a>(position: usize, field: &'a syn::Field, before: &[Field<'_>]) 
         (_, _, true) => Role::Buffer(name),
         _ => Role::Child(name),
     };
+    if !matches!(role, Role::Skip)
+        && let Some(plain) = plain_type(&field.ty)
+    {
+        let why = format!("`{plain}` holds no tensors of `f32` or `f64`: mark the field `#[params(skip)]` if it is a setting");
+        return Err(Error::new(field.ty.span(), why));
+    }
     if let Some(name) = role.name()
         && before.iter().any(|field| field.role.name() == Some(name))
     {
@@ -445,7 +481,7 @@ mod tests {
             elem(parse_quote!(
                 struct S {
                     a: Vec<Layer>,
-                    b: [(u8, Option<Tensor<f64>>); 2],
+                    b: [(Layer, Option<Tensor<f64>>); 2],
                 }
             )),
             "f64"
@@ -495,7 +531,43 @@ mod tests {
 
     #[test]
     fn what_cannot_be_derived_says_why() {
-        let cases: [(DeriveInput, &str); 12] = [
+        let cases: [(DeriveInput, &str); 17] = [
+            (
+                parse_quote!(
+                    struct S {
+                        weight: Tensor,
+                        layers: usize,
+                    }
+                ),
+                "`usize` holds no tensors",
+            ),
+            (
+                parse_quote!(
+                    struct S(Vec<Option<[i32; 3]>>);
+                ),
+                "`i32` holds no tensors",
+            ),
+            (
+                parse_quote!(
+                    struct S(Tensor<i64>);
+                ),
+                "`i64` holds no tensors of `f32` or `f64`",
+            ),
+            (
+                parse_quote!(
+                    struct S((Tensor, f64));
+                ),
+                "`f64` holds no tensors",
+            ),
+            (
+                parse_quote!(
+                    struct S {
+                        #[params(buffer)]
+                        steps: core::primitive::u64,
+                    }
+                ),
+                "mark the field `#[params(skip)]`",
+            ),
             (
                 parse_quote!(
                     enum E {

@@ -25,8 +25,10 @@
 //!
 //! # Attributes
 //! On a field:
-//! - `#[params(skip)]`: holds no parameters;
-//! - `#[params(buffer)]`: its tensors belong to the state of the model, but are not trained;
+//! - `#[params(skip)]`: holds no tensors; numbers, flags and the like need it, and their types are refused without it;
+//! - `#[params(buffer)]`: its tensors belong to the state of the model, such as running statistics: they are named and saved
+//!   with the others, but neither differentiated nor trained, and arithmetic on models keeps them as they are. Everything
+//!   below the field is a buffer. It may be renamed;
 //! - `#[params(rename = "name")]`: the name of this field in the paths of its leaves;
 //! - `#[params(flatten)]`: its leaves stand beside those of this struct, without a name of the field's own.
 //!

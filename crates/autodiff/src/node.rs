@@ -33,6 +33,11 @@ pub(crate) trait Rule<T: Scalar>: Send + Sync + 'static {
         false
     }
 
+    /// Whether the operand has the other precision: it is no parent, but handed to [`Cx::cross`].
+    fn crosses(&self) -> bool {
+        false
+    }
+
     /// What the backward modes for activations ([`ReluRule`]) must know of the operation.
     fn activation(&self) -> Activation {
         Activation::None
@@ -156,14 +161,19 @@ impl<T: Scalar> NodeRef<T> {
         let id = next_id();
         let mut depends = extra_depends;
         for parent in parents.as_slice().iter().flatten() {
-            assert!(
-                parent.id >> COUNTER_BITS == id >> COUNTER_BITS,
-                "{}: an operand is tracked by a derivative that another thread is taking; detach it, or take the derivative on this thread",
-                rule.name()
-            );
+            parent.assert_same_thread(id, rule.name());
             depends |= parent.depends;
         }
         Self(Some(Arc::new(Node { id, depends, shape, parents, rule })))
+    }
+
+    /// Refuses an operand of an operation with this id that was recorded on another thread.
+    #[track_caller]
+    pub(crate) fn assert_same_thread(&self, id: u64, operation: &str) {
+        assert!(
+            self.id >> COUNTER_BITS == id >> COUNTER_BITS,
+            "{operation}: an operand is tracked by a derivative that another thread is taking; detach it, or take the derivative on this thread"
+        );
     }
 }
 
@@ -229,15 +239,25 @@ pub(crate) struct Cx<'a, T: Scalar> {
     mode: Mode,
     wanted: &'a dyn Fn(&NodeRef<T>) -> bool,
     found: Found<T>,
+    crossed: &'a mut Outputs<T::Other>,
 }
 
 /// Gradients by the position of the parent.
 pub(crate) type Found<T> = Vec<(usize, Tensor<T>)>;
 
-/// Runs the rule of a node on one gradient, or on a stack of them.
-pub(crate) fn run_rule<T: Scalar>(node: &NodeRef<T>, g: Tensor<T>, mode: Mode, wanted: &dyn Fn(&NodeRef<T>) -> bool) -> Found<T> {
-    let run = |g: Tensor<T>, stack: Option<usize>| {
-        let mut cx = Cx { node, mode: Mode { stack, ..mode }, wanted, found: Vec::new() };
+/// Tensors from which a pass starts, with their gradients.
+pub(crate) type Outputs<T> = Vec<(Tensor<T>, Tensor<T>)>;
+
+/// Runs the rule of a node on one gradient, or on a stack of them. What has the other precision goes to `crossed`.
+pub(crate) fn run_rule<T: Scalar>(
+    node: &NodeRef<T>,
+    g: Tensor<T>,
+    mode: Mode,
+    wanted: &dyn Fn(&NodeRef<T>) -> bool,
+    crossed: &mut Outputs<T::Other>,
+) -> Found<T> {
+    let mut run = |g: Tensor<T>, stack: Option<usize>| {
+        let mut cx = Cx { node, mode: Mode { stack, ..mode }, wanted, found: Vec::new(), crossed };
         node.rule.backward(g, &mut cx);
         cx.found
     };
@@ -307,6 +327,11 @@ impl<T: Scalar> Cx<'_, T> {
         gradient.sum_to(&kept).reshape(&[&[count], shape].concat())
     }
 
+    /// Adds `gradient` to the gradient of an operand of the other precision.
+    pub(crate) fn cross(&mut self, x: Tensor<T::Other>, gradient: Tensor<T::Other>) {
+        self.crossed.push((x, gradient));
+    }
+
     /// Adds `gradient` to the gradient of parent `i`.
     pub(crate) fn add(&mut self, i: usize, gradient: Tensor<T>) {
         self.found.push((i, gradient));
@@ -336,6 +361,25 @@ impl<'a> Pass<'a> {
     /// The gradients of the leaves for outputs with their gradients. What nobody else holds is freed on the way.
     pub(crate) fn run<T: Scalar>(&self, outputs: impl IntoIterator<Item = (Tensor<T>, Tensor<T>)>) -> Vec<Option<Tensor<T>>> {
         let mut slots: Vec<Option<Tensor<T>>> = self.leaves.iter().map(|_| None).collect();
+        let mut crossed = Vec::new();
+        self.sweep(outputs, &mut slots, &mut crossed);
+        // Gradients add up, so what passed through the other precision may be pulled back after the rest.
+        while !crossed.is_empty() {
+            assert!(self.relu == ReluRule::Plain, "cast: {:?} is not linear, and cannot go back through another precision", self.relu);
+            let mut back = Vec::new();
+            self.sweep(std::mem::take(&mut crossed), &mut [], &mut back);
+            self.sweep(back, &mut slots, &mut crossed);
+        }
+        slots
+    }
+
+    /// Goes back to what of `outputs` has their precision; leaves have those of `slots`.
+    fn sweep<T: Scalar>(
+        &self,
+        outputs: impl IntoIterator<Item = (Tensor<T>, Tensor<T>)>,
+        slots: &mut [Option<Tensor<T>>],
+        crossed: &mut Outputs<T::Other>,
+    ) {
         let first = self.leaves.first().copied().unwrap_or(u64::MAX);
         let wanted = |node: &NodeRef<T>| node.depends & self.bit != 0 && node.id >= first;
         let mut frontier = Frontier(Vec::new());
@@ -345,15 +389,18 @@ impl<'a> Pass<'a> {
             }
         }
         while let Some((node, g)) = frontier.0.pop() {
-            if let Ok(slot) = self.leaves.binary_search(&node.id) {
-                slots[slot] = Some(g.clone());
+            if let Some(slot) = self.leaves.binary_search(&node.id).ok().and_then(|at| slots.get_mut(at)) {
+                *slot = Some(match slot.take() {
+                    Some(old) => old + &g,
+                    None => g.clone(),
+                });
                 // A tapped value goes on to what it was computed from.
                 if !node.parents.as_slice().iter().flatten().any(wanted) {
                     continue;
                 }
             }
             let mode = Mode { recording: node.depends & (self.bit - 1) != 0, stack: self.stack, relu: self.relu };
-            for (i, gradient) in run_rule(&node, g, mode, &wanted) {
+            for (i, gradient) in run_rule(&node, g, mode, &wanted, crossed) {
                 let Some(parent) = node.parents.as_slice()[i].as_ref().filter(|p| wanted(p)) else { continue };
                 debug_assert!(
                     gradient.shape().ends_with(&parent.shape),
@@ -364,7 +411,6 @@ impl<'a> Pass<'a> {
                 frontier.add(parent.clone(), gradient);
             }
         }
-        slots
     }
 }
 

@@ -45,6 +45,34 @@ impl Path {
 
 /// A tree of named tensors. Derive it: `#[derive(Clone, Params)]`. Gradients, optimizer states and perturbations have
 /// the same type as the model.
+///
+/// A field marked `#[params(buffer)]` holds state that belongs to the model but is not trained, such as running statistics:
+/// it is named, saved and loaded with the rest ([`Params::named`], [`Params::for_each`]) and set by
+/// [`Params::buffers_mut`]. Everything else passes it by: no derivative is taken of it, arithmetic and counts leave it out, and
+/// what is made of a model, its gradient included, keeps the model's own buffers.
+///
+/// ```
+/// use gradus_autodiff::{Params, Tensor, grad};
+///
+/// #[derive(Clone, Params)]
+/// struct Centred {
+///     slope: Tensor,
+///     #[params(buffer)]
+///     mean: Tensor,
+/// }
+///
+/// let mut model = Centred { slope: Tensor::scalar(2.0), mean: Tensor::scalar(1.0) };
+/// let gradient = grad(|m: &Centred| (Tensor::scalar(4.0) - &m.mean) * &m.slope, &model);
+/// assert_eq!((gradient.slope.item(), gradient.mean.item()), (3.0, 1.0));
+/// assert_eq!((model.count(), model.named().len()), (1, 2));
+/// *model.buffers_mut()[0] = Tensor::scalar(5.0);
+/// assert_eq!(model.axpy(-1.0, &gradient).mean.item(), 5.0);
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` holds no tensors: it is not `Params`",
+    note = "a model is made of `Tensor<f32>` or `Tensor<f64>`, of other models, and of `Option`, `Box`, `Vec`, arrays, tuples and maps of them",
+    note = "mark a field that holds anything else with `#[params(skip)]`"
+)]
 pub trait Params: Clone {
     /// The element type of every tensor.
     type Elem: Scalar;
@@ -57,24 +85,22 @@ pub trait Params: Clone {
 
     /// The differentiable tensors.
     fn leaves(&self) -> Vec<&Tensor<Self::Elem>> {
-        let mut leaves = Vec::new();
-        self.for_each(&mut Path::default(), &mut |path, x| {
-            if !path.is_buffer() {
-                leaves.push(x);
-            }
-        });
-        leaves
+        tensors(self, false)
     }
 
     /// The differentiable tensors, for changing them.
     fn leaves_mut(&mut self) -> Vec<&mut Tensor<Self::Elem>> {
-        let mut leaves = Vec::new();
-        self.for_each_mut(&mut Path::default(), &mut |path, x| {
-            if !path.is_buffer() {
-                leaves.push(x);
-            }
-        });
-        leaves
+        tensors_mut(self, false)
+    }
+
+    /// The tensors that are saved but not differentiated.
+    fn buffers(&self) -> Vec<&Tensor<Self::Elem>> {
+        tensors(self, true)
+    }
+
+    /// The tensors that are saved but not differentiated, for changing them.
+    fn buffers_mut(&mut self) -> Vec<&mut Tensor<Self::Elem>> {
+        tensors_mut(self, true)
     }
 
     /// Every tensor, buffers too, with its name.
@@ -202,6 +228,20 @@ pub trait Params: Clone {
     }
 }
 
+/// The buffers of a model, or its other tensors.
+fn tensors<P: Params>(model: &P, buffers: bool) -> Vec<&Tensor<P::Elem>> {
+    let mut found = Vec::new();
+    model.for_each(&mut Path::default(), &mut |path, x| found.extend((path.is_buffer() == buffers).then_some(x)));
+    found
+}
+
+/// As [`tensors`], for changing them.
+fn tensors_mut<P: Params>(model: &mut P, buffers: bool) -> Vec<&mut Tensor<P::Elem>> {
+    let mut found = Vec::new();
+    model.for_each_mut(&mut Path::default(), &mut |path, x| found.extend((path.is_buffer() == buffers).then_some(x)));
+    found
+}
+
 #[track_caller]
 pub(crate) fn assert_alike<P: Params>(what: &str, a: &P, b: &P) {
     let (a, b) = (a.leaves(), b.leaves());
@@ -305,3 +345,6 @@ tuple!(A; 0);
 tuple!(A B; 0 1);
 tuple!(A B C; 0 1 2);
 tuple!(A B C D; 0 1 2 3);
+
+#[cfg(test)]
+mod tests;

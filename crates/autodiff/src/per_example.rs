@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::kernels::{Buffer, pointwise};
 use crate::node::{Found, Level, Mode, NodeRef, run_rule};
-use crate::transforms::variables;
+use crate::transforms::{stop_gradient, variables};
 use crate::{MAX_RANK, Params, Scalar, Tensor};
 
 /// What makes per-example gradients undefined.
@@ -117,7 +117,7 @@ pub fn per_example<P: Params, X: Params<Elem = P::Elem>>(
     let losses = if recording { y.clone() } else { y.detach() };
     let pass = Pass { batch, recording, bit: level.bit, example: example.bit, first: ids.first().copied().unwrap_or(u64::MAX) };
     let factors = pass.run(y, &ids)?;
-    Ok(ExampleGrads { params: params.map(|_, x| x.detach()), batch, losses, factors })
+    Ok(ExampleGrads { params: stop_gradient(params), batch, losses, factors })
 }
 
 fn batch_of<X: Params>(inputs: &X) -> Result<usize, PerExampleError> {
@@ -193,7 +193,8 @@ impl Pass {
     fn pull_back<T: Scalar>(&self, node: &NodeRef<T>, g: Gradient<T>) -> Result<Vec<(usize, Gradient<T>)>, PerExampleError> {
         let parents = || node.parents.as_slice().iter().enumerate().filter_map(|(i, p)| Some((i, p.as_ref()?)));
         let keeps = |i: usize| self.batch == 1 || node.rule.keeps_examples(i, self.batch);
-        if parents().any(|(i, parent)| self.has_examples(parent) && !keeps(i)) {
+        // What goes on in the other precision would not be followed.
+        if node.rule.crosses() || parents().any(|(i, parent)| self.has_examples(parent) && !keeps(i)) {
             return Err(PerExampleError::MixesExamples { operation: node.rule.name() });
         }
         let unneeded =
@@ -234,7 +235,8 @@ impl Pass {
         }
         // One tensor may stand in two places; what the rule finds for the other place is left out.
         let ids: Vec<u64> = parents.iter().filter_map(|&i| Some(node.parents.as_slice()[i].as_ref()?.id)).collect();
-        let mut found = run_rule(node, g, Mode { recording: self.recording, stack, ..Mode::default() }, &|p| ids.contains(&p.id));
+        let mut found =
+            run_rule(node, g, Mode { recording: self.recording, stack, ..Mode::default() }, &|p| ids.contains(&p.id), &mut Vec::new());
         found.retain(|(i, _)| parents.contains(i));
         found
     }

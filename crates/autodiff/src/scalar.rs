@@ -32,6 +32,9 @@ pub trait Scalar:
     + AddAssign
     + 'static
 {
+    /// The other precision.
+    #[doc(hidden)]
+    type Other: Scalar<Other = Self>;
     /// Zero.
     const ZERO: Self;
     /// One.
@@ -94,8 +97,9 @@ pub trait Scalar:
 }
 
 macro_rules! scalar {
-    ($t:ident, $gemm:path, $exp:path, $exp_m1:path, $tanh:path, $erf:path, $erfc:path) => {
+    ($t:ident, $other:ident, $gemm:path, $exp:path, $exp_m1:path, $tanh:path, $erf:path, $erfc:path) => {
         impl Scalar for $t {
+            type Other = $other;
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
             const NEG_INFINITY: Self = $t::NEG_INFINITY;
@@ -202,5 +206,5 @@ macro_rules! scalar {
     };
 }
 
-scalar!(f32, gemm_f32::gemm::f32::get_gemm_fn, functions::exp, functions::exp_m1, functions::tanh, functions::erf, functions::erfc);
-scalar!(f64, gemm_f64::gemm::f64::get_gemm_fn, f64::exp, f64::exp_m1, f64::tanh, libm::erf, libm::erfc);
+scalar!(f32, f64, gemm_f32::gemm::f32::get_gemm_fn, functions::exp, functions::exp_m1, functions::tanh, functions::erf, functions::erfc);
+scalar!(f64, f32, gemm_f64::gemm::f64::get_gemm_fn, f64::exp, f64::exp_m1, f64::tanh, libm::erf, libm::erfc);

@@ -147,11 +147,6 @@ impl<T: Scalar> Tensor<T> {
         Self { shape: self.shape, data: self.data.clone(), node: None }
     }
 
-    /// The value in the other precision, as a constant.
-    pub fn cast<U: Scalar>(&self) -> Tensor<U> {
-        Tensor::raw(self.data.iter().map(|x| U::from_f64(x.to_f64())).collect::<Vec<U>>(), self.shape)
-    }
-
     /// A column vector of nalgebra with the elements in row-major order.
     pub fn to_dvector(&self) -> DVector<T>
     where
@@ -212,6 +207,18 @@ impl<T: Scalar> Tensor<T> {
     fn owned(&mut self) -> &mut [T] {
         self.node = None;
         &mut Arc::<Buffer<T>>::make_mut(&mut self.data)[..]
+    }
+
+    /// `[w, x, y, z] ← f([w, x, y, z], g)` at each element, in one pass and in place. The results are constants.
+    ///
+    /// # Panics
+    /// When the shapes differ.
+    #[track_caller]
+    pub fn update4([w, x, y, z]: [&mut Self; 4], g: &Self, f: impl Fn([T; 4], T) -> [T; 4] + Sync) {
+        for other in [&*x, &*y, &*z, g] {
+            assert!(other.shape == w.shape, "update4: shapes {} and {} differ", w.shape, other.shape);
+        }
+        crate::kernels::pointwise::update4([w.owned(), x.owned(), y.owned(), z.owned()], &g.data, f);
     }
 
     /// `[x, y, z] ← f([x, y, z], g)` at each element, in one pass and in place: what an optimizer does to parameters and

@@ -3,7 +3,7 @@ use std::ops::ControlFlow;
 use gradus_autodiff::{Params, Tensor, check, grad};
 use gradus_base::{Cancel, stream};
 use gradus_checkpoint::{Checkpoint, CheckpointError};
-use gradus_optimizers::{Adam, Rule, Sgd};
+use gradus_optimizers::{Adam, AdamW, Grouped, Rule, Schedule, Scheduled, Sgd};
 
 use crate::*;
 
@@ -168,7 +168,12 @@ fn check_resume<R: Rule<Mlp<f64>, State: PartialEq + std::fmt::Debug>>(rule: &R)
 #[test]
 fn an_interrupted_training_gives_the_same_bits() {
     check_resume(&Adam { learning_rate: 0.02, ..Adam::default() });
-    check_resume(&Sgd { learning_rate: 0.1, momentum: 0.9 });
+    check_resume(&Sgd { learning_rate: 0.1, momentum: 0.9, ..Sgd::default() });
+    let schedule = Schedule::one_cycle(40);
+    check_resume(&Scheduled(|step| {
+        let rule = AdamW { learning_rate: 0.1 * schedule.at(step), ..AdamW::default() };
+        Grouped::new(rule).group("*.bias", AdamW { weight_decay: 0.0, ..rule }).freeze("layers.0.weight")
+    }));
 }
 
 #[test]
@@ -212,13 +217,13 @@ fn early_stopping_survives_an_interruption() {
 fn trainings_that_cannot_go_on_say_why() {
     let run = |rule: Sgd, options: FitOptions, loss: fn(&Mlp<f64>, &(T64, T64)) -> T64| fit(mlp(), &rule, batch, loss, &options, carry_on);
     let three = || FitOptions { steps: 3, ..FitOptions::default() };
-    let wild = run(Sgd { learning_rate: 1e200, momentum: 0.0 }, three(), |m, b| squared(m, b).square());
+    let wild = run(Sgd { learning_rate: 1e200, ..Sgd::default() }, three(), |m, b| squared(m, b).square());
     assert!(matches!(wild, Err(FitError::Diverged { step: 2, .. })));
     let many = run(Sgd::default(), three(), |m, (x, _)| m.call(x));
     assert!(matches!(many, Err(FitError::LossShape { shape }) if shape == [8, 1]));
     let clip = run(Sgd::default(), FitOptions { clip_norm: Some(0.0), ..three() }, squared);
     assert!(matches!(clip, Err(FitError::Rule(gradus_optimizers::OptimizerError::Setting { name: "clip_norm", .. }))));
-    let rule = run(Sgd { learning_rate: -1.0, momentum: 0.0 }, three(), squared);
+    let rule = run(Sgd { learning_rate: -1.0, ..Sgd::default() }, three(), squared);
     assert!(matches!(rule, Err(FitError::Rule(_))));
 
     let folder = tempfile::tempdir().unwrap();

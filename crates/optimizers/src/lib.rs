@@ -1,4 +1,7 @@
-//! Update rules for models that are plain data. A rule is a small value; its state has the shape of the model.
+//! How models that are plain data are optimised: update rules with schedules and parameter groups, averages of weights,
+//! sharpness-aware gradients, and minimisers with line searches.
+//!
+//! A rule is a small value; its state has the shape of the model.
 //!
 //! ```
 //! use gradus_autodiff::{Tensor, value_and_grad};
@@ -14,18 +17,51 @@
 //! assert!(x.square().sum().item() < 1e-3);
 //! # Ok::<(), gradus_optimizers::OptimizerError>(())
 //! ```
+//!
+//! A smooth function without noise is minimised to rounding by [`Lbfgs`] or [`NewtonCg`].
 
+mod adagrad;
 mod adam;
+mod adam_w;
+mod adamax;
+mod ams_grad;
 mod clip;
+mod conjugate_gradients;
+mod ema;
+mod groups;
+mod lbfgs;
+mod line_search;
+mod lion;
+mod minimise;
+mod newton_cg;
+mod rms_prop;
+mod sam;
+mod schedule;
 mod sgd;
+mod vector;
 
+pub use adagrad::{Adagrad, AdagradState};
 pub use adam::{Adam, AdamState};
-pub use clip::clip_norm;
+pub use adam_w::AdamW;
+pub use adamax::{Adamax, AdamaxState};
+pub use ams_grad::{AmsGrad, AmsGradState};
+pub use clip::{clip_norm, clip_value};
+pub use conjugate_gradients::{CgSolution, CgStatus, ConjugateGradients};
+pub use ema::{Ema, EmaStart, EmaState};
+pub use groups::{Group, Grouped};
+pub use lbfgs::Lbfgs;
+pub use line_search::{LinePoint, LineSearch, LineStatus, StrongWolfe};
+pub use lion::{Lion, LionState};
+pub use minimise::{Minimum, Status, Stopping};
+pub use newton_cg::NewtonCg;
+pub use rms_prop::{RmsProp, RmsPropState};
+pub use sam::{Sam, SamGradient};
+pub use schedule::{Schedule, Scheduled, ScheduledState};
 pub use sgd::{Sgd, SgdState};
 
 use gradus_autodiff::Params;
 
-/// What is wrong with a rule's settings or its arguments.
+/// What is wrong with settings or arguments.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OptimizerError {
@@ -49,9 +85,16 @@ pub enum OptimizerError {
         /// The model's.
         expected: usize,
     },
+    /// The pattern of a parameter group fits no tensor of the model.
+    #[error("the group's pattern {pattern:?} fits no tensor of the model")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+    },
 }
 
-/// An update rule: how a gradient changes a model.
+/// An update rule: how a gradient changes a model. Values that are not finite are not looked for: a gradient with NaN
+/// makes parameters and state NaN.
 pub trait Rule<P: Params> {
     /// What the rule remembers between steps: tensors with names, so that it can be saved like a model.
     type State: Params<Elem = P::Elem>;
@@ -61,19 +104,44 @@ pub trait Rule<P: Params> {
         self.state_at(0, params)
     }
 
-    /// A state of zeros that counts from `step`: what a saved state's tensors are read into.
+    /// A fresh state that counts from `step`: what a saved state's tensors are read into.
     fn state_at(&self, step: u64, params: &P) -> Self::State;
+
+    /// What [`step`](Self::step) refuses, without a step.
+    ///
+    /// # Errors
+    /// [`OptimizerError::Setting`] for a setting outside its range, [`OptimizerError::Shape`] for a gradient or state of
+    /// another model.
+    fn check(&self, params: &P, gradient: &P, state: &Self::State) -> Result<(), OptimizerError>;
+
+    /// One update of `params` along `gradient`, for arguments that pass [`check`](Self::check); others may panic.
+    fn update(&self, params: &mut P, gradient: &P, state: &mut Self::State);
 
     /// One update of `params` along `gradient`.
     ///
     /// # Errors
-    /// [`OptimizerError::Setting`] for a setting outside its range, [`OptimizerError::Shape`] for a gradient or state of
-    /// another model. `params` and `state` are then unchanged.
-    fn step(&self, params: &mut P, gradient: &P, state: &mut Self::State) -> Result<(), OptimizerError>;
+    /// Those of [`check`](Self::check). `params` and `state` are then unchanged.
+    fn step(&self, params: &mut P, gradient: &P, state: &mut Self::State) -> Result<(), OptimizerError> {
+        self.check(params, gradient, state)?;
+        self.update(params, gradient, state);
+        Ok(())
+    }
 }
 
 fn check(name: &'static str, value: f64, valid: bool, expected: &'static str) -> Result<(), OptimizerError> {
     if valid { Ok(()) } else { Err(OptimizerError::Setting { name, value, expected }) }
+}
+
+fn check_not_negative(name: &'static str, value: f64) -> Result<(), OptimizerError> {
+    check(name, value, value >= 0.0 && value.is_finite(), "finite and at least 0")
+}
+
+fn check_positive(name: &'static str, value: f64) -> Result<(), OptimizerError> {
+    check(name, value, value > 0.0 && value.is_finite(), "finite and positive")
+}
+
+fn check_fraction(name: &'static str, value: f64) -> Result<(), OptimizerError> {
+    check(name, value, (0.0..1.0).contains(&value), "in [0, 1)")
 }
 
 fn check_like<P: Params>(what: &'static str, other: &P, params: &P) -> Result<(), OptimizerError> {

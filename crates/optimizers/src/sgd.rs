@@ -2,21 +2,25 @@
 
 use gradus_autodiff::{Params, Scalar, Tensor};
 
-use crate::{OptimizerError, Rule, check, check_like};
+use crate::{OptimizerError, Rule, check, check_fraction, check_like, check_not_negative};
 
-/// Stochastic gradient descent with heavy-ball momentum (Polyak 1964), in PyTorch's form:
-/// `v ← μ v + g`, `θ ← θ − η v`.
+/// Stochastic gradient descent with momentum, in PyTorch's form: `v ← μ v + g`, then `θ ← θ − η v` (heavy ball, Polyak
+/// 1964) or `θ ← θ − η (g + μ v)` (Nesterov 1983, as reformulated by Sutskever, Martens, Dahl, Hinton 2013).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sgd {
     /// The learning rate η, at least 0.
     pub learning_rate: f64,
     /// The momentum μ in `[0, 1)`; 0 keeps no velocity.
     pub momentum: f64,
+    /// Whether the step looks ahead along the velocity; needs a momentum.
+    pub nesterov: bool,
+    /// λ, at least 0: the gradient of ½ λ ‖θ‖² is added to the gradient.
+    pub weight_decay: f64,
 }
 
 impl Default for Sgd {
     fn default() -> Self {
-        Self { learning_rate: 1e-2, momentum: 0.0 }
+        Self { learning_rate: 1e-2, momentum: 0.0, nesterov: false, weight_decay: 0.0 }
     }
 }
 
@@ -33,8 +37,10 @@ impl Sgd {
     /// # Errors
     /// [`OptimizerError::Setting`].
     pub fn validate(&self) -> Result<(), OptimizerError> {
-        check("learning_rate", self.learning_rate, self.learning_rate >= 0.0 && self.learning_rate.is_finite(), "finite and at least 0")?;
-        check("momentum", self.momentum, (0.0..1.0).contains(&self.momentum), "in [0, 1)")
+        check_not_negative("learning_rate", self.learning_rate)?;
+        check_fraction("momentum", self.momentum)?;
+        check("momentum", self.momentum, self.momentum > 0.0 || !self.nesterov, "positive with nesterov")?;
+        check_not_negative("weight_decay", self.weight_decay)
     }
 }
 
@@ -45,27 +51,33 @@ impl<P: Params> Rule<P> for Sgd {
         SgdState { velocity: (self.momentum > 0.0).then(|| params.zeros_like()) }
     }
 
-    fn step(&self, params: &mut P, gradient: &P, state: &mut SgdState<P>) -> Result<(), OptimizerError> {
+    fn check(&self, params: &P, gradient: &P, state: &SgdState<P>) -> Result<(), OptimizerError> {
         self.validate()?;
         check_like("the gradient", gradient, params)?;
-        let rate = P::Elem::from_f64(self.learning_rate);
+        match &state.velocity {
+            Some(velocity) => check_like("the velocity", velocity, params),
+            None if self.momentum > 0.0 => Err(OptimizerError::Shape { what: "the velocity", found: 0, expected: params.count() }),
+            None => Ok(()),
+        }
+    }
+
+    fn update(&self, params: &mut P, gradient: &P, state: &mut SgdState<P>) {
+        let c = P::Elem::from_f64;
+        let (rate, momentum, decay) = (c(self.learning_rate), c(self.momentum), c(self.weight_decay));
         let Some(velocity) = &mut state.velocity else {
-            if self.momentum > 0.0 {
-                return Err(OptimizerError::Shape { what: "the velocity", found: 0, expected: params.count() });
-            }
             for (x, g) in params.leaves_mut().into_iter().zip(gradient.leaves()) {
-                x.update(g, |x, g| x - rate * g);
+                x.update(g, |x, g| x - rate * (g + decay * x));
             }
-            return Ok(());
+            return;
         };
-        check_like("the velocity", velocity, params)?;
-        let momentum = P::Elem::from_f64(self.momentum);
+        // What the step takes of the gradient and of the velocity.
+        let (of_gradient, of_velocity) = if self.nesterov { (P::Elem::ONE, momentum) } else { (P::Elem::ZERO, P::Elem::ONE) };
         for ((x, v), g) in params.leaves_mut().into_iter().zip(velocity.leaves_mut()).zip(gradient.leaves()) {
             Tensor::update2(x, v, g, |[x, v], g| {
+                let g = g + decay * x;
                 let v = momentum * v + g;
-                [x - rate * v, v]
+                [x - rate * (of_gradient * g + of_velocity * v), v]
             });
         }
-        Ok(())
     }
 }

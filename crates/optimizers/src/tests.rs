@@ -1,12 +1,19 @@
 use gradus_autodiff::{Params, Tensor, grad};
 
-use crate::{Adam, OptimizerError, Rule, Sgd, clip_norm};
+use crate::{Adagrad, Adam, AdamW, Adamax, AmsGrad, Lion, OptimizerError, RmsProp, Rule, Schedule, Scheduled, Sgd, clip_norm};
+
+mod minimisers;
+mod training;
 
 type T64 = Tensor<f64>;
 
+fn draw(count: usize, seed: u64) -> T64 {
+    T64::sample(&[count], rand_distr::StandardNormal, &mut gradus_base::stream(seed, "optimizers-test", 0))
+}
+
 #[test]
 fn momentum_worked_step() {
-    let rule = Sgd { learning_rate: 0.1, momentum: 0.5 };
+    let rule = Sgd { learning_rate: 0.1, momentum: 0.5, ..Sgd::default() };
     let (mut x, g) = (T64::vector(&[1.0]), T64::vector(&[2.0]));
     let mut state = rule.init(&x);
     rule.step(&mut x, &g, &mut state).unwrap();
@@ -35,23 +42,160 @@ fn rosenbrock(x: &T64) -> T64 {
     ((&b - &a.square()).square() * 100.0 + (a - 1.0).square()).sum()
 }
 
-#[test]
-fn adam_finds_the_minimum_of_rosenbrock_and_resumes_exactly() {
-    let rule = Adam { learning_rate: 0.02, ..Adam::default() };
-    let run = |x: &mut T64, state: &mut crate::AdamState<T64>, steps: usize| {
-        for _ in 0..steps {
-            let g = grad(rosenbrock, x);
-            rule.step(x, &g, state).unwrap();
-        }
-    };
+/// `steps` steps down `f`.
+fn descend<R: Rule<T64>>(rule: &R, f: impl Fn(&T64) -> T64, x: &mut T64, state: &mut R::State, steps: usize) {
+    for _ in 0..steps {
+        let g = grad(&f, x);
+        rule.step(x, &g, state).unwrap();
+    }
+}
+
+/// The rule goes on from its state's tensors after an odd number of steps as if nothing had happened, and both find the
+/// minimum of Rosenbrock's function and of a logistic regression.
+#[track_caller]
+fn converges_and_resumes<R: Rule<T64, State: PartialEq + std::fmt::Debug>>(rule: &R, steps: usize, logistic: &R, logistic_steps: usize) {
     let start = T64::vector(&[-1.2, 1.0]);
     let (mut x, mut state) = (start.clone(), rule.init(&start));
-    run(&mut x, &mut state, 3000);
-    let (mut y, mut saved) = (x.clone(), state.clone());
-    run(&mut x, &mut state, 3000);
-    run(&mut y, &mut saved, 3000);
-    assert_eq!(x, y);
-    assert!((x - 1.0).norm().item() < 1e-2);
+    descend(rule, rosenbrock, &mut x, &mut state, 777);
+    let (mut y, mut saved) = (x.clone(), rule.state_at(777, &x));
+    for (to, from) in saved.leaves_mut().into_iter().zip(state.leaves()) {
+        *to = from.clone();
+    }
+    assert_eq!(saved, state);
+    descend(rule, rosenbrock, &mut x, &mut state, steps - 777);
+    descend(rule, rosenbrock, &mut y, &mut saved, steps - 777);
+    assert_eq!((&x, state), (&y, saved));
+    assert!((&x - 1.0).norm().item() < 1e-2, "Rosenbrock: {x:?}");
+
+    let mut w = T64::zeros(&[minimisers::FEATURES]);
+    let mut state = logistic.init(&w);
+    descend(logistic, minimisers::logistic_regression, &mut w, &mut state, logistic_steps);
+    // The regression is strongly convex: the gradient bounds the distance from the optimum.
+    let distance = grad(minimisers::logistic_regression, &w).norm().item() / minimisers::RIDGE;
+    assert!(distance < 1e-2, "logistic regression: {distance} from the optimum");
+}
+
+#[test]
+fn rules_converge_and_resume_exactly() {
+    let sgd = Sgd { learning_rate: 1e-3, momentum: 0.9, ..Sgd::default() };
+    let plain = Sgd { learning_rate: 1.5e-3, ..Sgd::default() };
+    converges_and_resumes(&plain, 15000, &Sgd { learning_rate: 0.5, ..plain }, 300);
+    converges_and_resumes(&sgd, 4000, &Sgd { learning_rate: 0.2, ..sgd }, 300);
+    let nesterov = Sgd { nesterov: true, ..sgd };
+    converges_and_resumes(&nesterov, 4000, &Sgd { learning_rate: 0.2, ..nesterov }, 300);
+    let adam = Adam { learning_rate: 0.02, ..Adam::default() };
+    converges_and_resumes(&adam, 6000, &adam, 600);
+    let adam_w = AdamW { learning_rate: 0.02, weight_decay: 1e-6, ..AdamW::default() };
+    converges_and_resumes(&adam_w, 6000, &adam_w, 600);
+    let ams_grad = AmsGrad { learning_rate: 0.2, ..AmsGrad::default() };
+    converges_and_resumes(&ams_grad, 6000, &ams_grad, 600);
+    let adamax = Adamax { learning_rate: 0.1, ..Adamax::default() };
+    converges_and_resumes(&adamax, 6000, &adamax, 600);
+    let adagrad = Adagrad { learning_rate: 0.5, ..Adagrad::default() };
+    converges_and_resumes(&adagrad, 10000, &adagrad, 600);
+}
+
+/// These move by their rate until the end: the rate must fall.
+#[test]
+fn scheduled_rules_converge_and_resume_exactly() {
+    fn lion(scale: f64, steps: u64) -> Scheduled<impl Fn(u64) -> Lion> {
+        let schedule = Schedule::cosine(steps);
+        Scheduled(move |step| Lion { learning_rate: scale * schedule.at(step), ..Lion::default() })
+    }
+    let both = lion(0.02, 6000);
+    converges_and_resumes(&both, 6000, &both, 6000);
+    for (centered, momentum, tensorflow) in [(false, 0.0, false), (true, 0.0, false), (false, 0.9, true), (true, 0.5, false)] {
+        let schedule = Schedule::cosine(6000);
+        let rule = Scheduled(move |step| RmsProp {
+            learning_rate: 0.01 * (1.0 - momentum) * schedule.at(step),
+            centered,
+            momentum,
+            tensorflow,
+            ..RmsProp::default()
+        });
+        converges_and_resumes(&rule, 6000, &rule, 6000);
+    }
+}
+
+/// Elements do not see each other: a tensor that is long enough for threads moves as its parts do.
+#[test]
+fn long_tensors_move_as_their_parts() {
+    fn check<R>(rule: &R)
+    where
+        R: Rule<T64> + Rule<Vec<T64>>,
+    {
+        let count = 100_003;
+        let parts = |x: &T64| vec![x.narrow(0, 0, 40_000), x.narrow(0, 40_000, count - 40_000)];
+        let (mut x, gradients) = (draw(count, 1), [draw(count, 2), draw(count, 3)]);
+        let mut y = parts(&x);
+        let (mut x_state, mut y_state) = (rule.init(&x), rule.init(&y));
+        for g in &gradients {
+            rule.step(&mut x, g, &mut x_state).unwrap();
+            rule.step(&mut y, &parts(g), &mut y_state).unwrap();
+        }
+        assert_eq!(Tensor::concat(&y, 0), x);
+    }
+    check(&Sgd { momentum: 0.5, ..Sgd::default() });
+    check(&Adam::default());
+    check(&AmsGrad::default());
+    check(&RmsProp { momentum: 0.5, centered: true, ..RmsProp::default() });
+}
+
+#[test]
+fn nesterov_worked_step() {
+    let rule = Sgd { learning_rate: 0.1, momentum: 0.5, nesterov: true, weight_decay: 0.5 };
+    let (mut x, g) = (T64::vector(&[1.0]), T64::vector(&[2.0]));
+    let mut state = rule.init(&x);
+    rule.step(&mut x, &g, &mut state).unwrap();
+    // g = 2 + 0.5 · 1, v = 2.5, and the step is 2.5 + 0.5 · 2.5.
+    assert!((x.item() - 0.625).abs() < 1e-15);
+}
+
+#[test]
+fn adam_w_worked_step() {
+    let rule = AdamW { learning_rate: 0.1, weight_decay: 0.5, ..AdamW::default() };
+    let mut x = T64::vector(&[2.0]);
+    let mut state = rule.init(&x);
+    rule.step(&mut x, &T64::vector(&[-3.0]), &mut state).unwrap();
+    // (1 − 0.1 · 0.5) · 2 + 0.1
+    assert!((x.item() - 2.0).abs() < 1e-9);
+    assert!((state.first_moment.item() + 0.3).abs() < 1e-15 && (state.second_moment.item() - 0.009).abs() < 1e-15);
+}
+
+#[test]
+fn ams_grad_keeps_the_largest_moment() {
+    let rule = AmsGrad { learning_rate: 0.1, beta1: 0.0, beta2: 0.5, epsilon: 1e-300, ..AmsGrad::default() };
+    let mut x = T64::vector(&[0.0]);
+    let mut state = rule.init(&x);
+    rule.step(&mut x, &T64::vector(&[4.0]), &mut state).unwrap();
+    assert!((x.item() + 0.1).abs() < 1e-15 && state.largest_second_moment.item() == 8.0);
+    rule.step(&mut x, &T64::vector(&[1.0]), &mut state).unwrap();
+    // The second moment fell to 4.5; the step is 0.1 · 1 / √(8 / 0.75).
+    assert_eq!((state.second_moment.item(), state.largest_second_moment.item()), (4.5, 8.0));
+    assert!((x.item() + 0.1 + 0.1 / (8.0f64 / 0.75).sqrt()).abs() < 1e-15);
+}
+
+#[test]
+fn lion_worked_steps() {
+    let rule = Lion { learning_rate: 0.25, beta1: 0.5, beta2: 0.75, weight_decay: 0.5 };
+    let mut x = T64::vector(&[2.0, 1.0]);
+    let mut state = rule.init(&x);
+    rule.step(&mut x, &T64::vector(&[4.0, 0.0]), &mut state).unwrap();
+    // 2 − 0.25 (1 + 0.5 · 2), and only the decay where the gradient is zero.
+    assert_eq!((x.to_vec(), state.momentum.to_vec()), (vec![1.5, 0.875], vec![1.0, 0.0]));
+    rule.step(&mut x, &T64::vector(&[-0.5, -1.0]), &mut state).unwrap();
+    // The momentum outweighs the gradient: sign(0.5 · 1 − 0.5 · 0.5) = 1.
+    assert_eq!((x.to_vec(), state.momentum.to_vec()), (vec![1.0625, 1.015625], vec![0.625, -0.25]));
+}
+
+#[test]
+fn rms_prop_of_tensorflow_worked_step() {
+    let rule = RmsProp { learning_rate: 0.1, decay: 0.75, epsilon: 0.25, tensorflow: true, ..RmsProp::default() };
+    let mut x = T64::vector(&[1.0]);
+    let mut state = rule.init(&x);
+    rule.step(&mut x, &T64::vector(&[5.0f64.sqrt()]), &mut state).unwrap();
+    // s = 0.75 · 1 + 0.25 · 5 = 2, and the step is 0.1 √5 / √2.25.
+    assert!((x.item() - (1.0 - 0.1 * 5f64.sqrt() / 1.5)).abs() < 1e-15);
 }
 
 #[test]
@@ -74,7 +218,7 @@ fn clipping_keeps_the_direction() {
 fn wrong_settings_and_shapes_change_nothing() {
     let mut x = T64::vector(&[1.0, 2.0]);
     let before = x.clone();
-    let bad = Sgd { learning_rate: f64::NAN, momentum: 0.0 };
+    let bad = Sgd { learning_rate: f64::NAN, ..Sgd::default() };
     let error = bad.step(&mut x, &before, &mut Rule::<T64>::init(&bad, &before)).unwrap_err();
     assert!(matches!(error, OptimizerError::Setting { name: "learning_rate", .. }));
     let heavy = Sgd { momentum: 0.9, ..Sgd::default() };
@@ -93,10 +237,6 @@ mod properties {
     use super::*;
     use proptest::prelude::*;
 
-    fn draw(count: usize, seed: u64) -> T64 {
-        T64::sample(&[count], rand_distr::StandardNormal, &mut gradus_base::stream(seed, "optimizers-test", 0))
-    }
-
     proptest! {
         /// Adam's first step moves every coordinate by the learning rate, whatever the scale of the gradient.
         #[test]
@@ -111,10 +251,56 @@ mod properties {
             }
         }
 
+        /// The steps of Adam do not change with the scale of the gradients as ε goes to 0.
+        #[test]
+        fn adam_ignores_the_scale(scale in 1e-3f64..1e3, seed in 0u64..1000) {
+            let rule = Adam { learning_rate: 0.1, epsilon: 1e-300, ..Adam::default() };
+            let (mut x, mut y) = (draw(4, seed), draw(4, seed));
+            let (mut x_state, mut y_state) = (rule.init(&x), rule.init(&y));
+            for step in 0..5 {
+                let g = draw(4, seed + 1 + step);
+                rule.step(&mut x, &g, &mut x_state).unwrap();
+                rule.step(&mut y, &(g * scale), &mut y_state).unwrap();
+            }
+            prop_assert!((x - y).norm().item() < 1e-12);
+        }
+
+        /// Lion sees signs only: without decay every element moves by the rate, and the scale of the gradients
+        /// changes nothing.
+        #[test]
+        fn lion_moves_by_the_rate(count in 0usize..20, power in -20i32..20, seed in 0u64..1000) {
+            let rule = Lion { learning_rate: 0.5, ..Lion::default() };
+            let (mut x, mut y) = (T64::zeros(&[count]), T64::zeros(&[count]));
+            let (mut x_state, mut y_state) = (rule.init(&x), rule.init(&y));
+            for step in 0..5 {
+                let (before, g) = (x.clone(), draw(count, seed + step));
+                rule.step(&mut x, &g, &mut x_state).unwrap();
+                rule.step(&mut y, &(g * 2f64.powi(power)), &mut y_state).unwrap();
+                prop_assert!((&x - &before).as_slice().iter().all(|d| d.abs() == 0.5));
+            }
+            prop_assert_eq!(x, y);
+        }
+
+        /// AMSGrad divides by what never falls; where the second moment only grows it is Adam.
+        #[test]
+        fn ams_grad_is_adam_on_growing_gradients(growth in 1.0f64..3.0, seed in 0u64..1000) {
+            let adam = Adam { learning_rate: 0.1, ..Adam::default() };
+            let ams_grad = AmsGrad { learning_rate: 0.1, ..AmsGrad::default() };
+            let (mut x, mut y) = (draw(4, seed), draw(4, seed));
+            let (mut x_state, mut y_state) = (adam.init(&x), ams_grad.init(&y));
+            let mut g = draw(4, seed + 1);
+            for _ in 0..5 {
+                adam.step(&mut x, &g, &mut x_state).unwrap();
+                ams_grad.step(&mut y, &g, &mut y_state).unwrap();
+                g = g * growth;
+            }
+            prop_assert_eq!(x, y);
+        }
+
         /// With a constant gradient, momentum's displacement is the sum of a geometric series.
         #[test]
         fn momentum_is_a_geometric_series(momentum in 0.0f64..0.99, steps in 1u32..30, seed in 0u64..1000) {
-            let rule = Sgd { learning_rate: 0.01, momentum };
+            let rule = Sgd { learning_rate: 0.01, momentum, ..Sgd::default() };
             let g = draw(3, seed);
             let mut x = T64::zeros(&[3]);
             let mut state = rule.init(&x);

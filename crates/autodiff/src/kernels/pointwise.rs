@@ -90,6 +90,17 @@ pub(crate) fn update3<T: Scalar>(x: &mut [T], y: &mut [T], z: &mut [T], g: &[T],
     }
 }
 
+/// `[w, x, y, z][i] = f([w, x, y, z][i], g[i])`.
+pub(crate) fn update4<T: Scalar>([w, x, y, z]: [&mut [T]; 4], g: &[T], f: impl Fn([T; 4], T) -> [T; 4] + Sync) {
+    if x.len() < PARALLEL {
+        simd::update4(w, x, y, z, g, f);
+    } else {
+        let first = w.par_chunks_mut(BLOCK).zip(x.par_chunks_mut(BLOCK));
+        let second = y.par_chunks_mut(BLOCK).zip(z.par_chunks_mut(BLOCK));
+        first.zip(second).zip(g.par_chunks(BLOCK)).for_each(|(((w, x), (y, z)), g)| simd::update4(w, x, y, z, g, &f));
+    }
+}
+
 /// `[x, y][i] = f([x, y][i], g[i])`.
 pub(crate) fn update2<T: Scalar>(x: &mut [T], y: &mut [T], g: &[T], f: impl Fn([T; 2], T) -> [T; 2] + Sync) {
     let body = |x: &mut [T], y: &mut [T], g: &[T]| {

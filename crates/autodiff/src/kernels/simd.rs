@@ -31,41 +31,49 @@ fn with_avx2<R>(body: impl FnOnce() -> R) -> R {
     body()
 }
 
-/// `[x, y, z][i] = f([x, y, z][i], g[i])`, compiled as by [`vectorised`]. The slices are parameters of the compiled
+/// `[x, y, ..][i] = f([x, y, ..][i], g[i])`, compiled as by [`vectorised`]. The slices are parameters of the compiled
 /// functions and not captured by a closure: only so does the compiler know that they do not overlap, and vectorises.
-#[inline(always)]
-pub(crate) fn update3<T: Copy>(x: &mut [T], y: &mut [T], z: &mut [T], g: &[T], f: impl Fn([T; 3], T) -> [T; 3]) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    {
-        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512dq") {
-            // SAFETY: the processor has the features that the function is compiled for.
-            return unsafe { update3_with_avx512(x, y, z, g, f) };
+macro_rules! update {
+    ($name:ident, $count:literal: $($x:ident)*) => {
+        #[inline(always)]
+        pub(crate) fn $name<T: Copy>($($x: &mut [T],)* g: &[T], f: impl Fn([T; $count], T) -> [T; $count]) {
+            #[inline(always)]
+            fn plain<T: Copy>($($x: &mut [T],)* g: &[T], f: impl Fn([T; $count], T) -> [T; $count]) {
+                let count = g.len()$(.min($x.len()))*;
+                let g = &g[..count];
+                $(let $x = &mut $x[..count];)*
+                for i in 0..count {
+                    [$($x[i]),*] = f([$($x[i]),*], g[i]);
+                }
+            }
+
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx2")]
+            fn avx512<T: Copy>($($x: &mut [T],)* g: &[T], f: impl Fn([T; $count], T) -> [T; $count]) {
+                plain($($x,)* g, f)
+            }
+
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            #[target_feature(enable = "avx2")]
+            fn avx2<T: Copy>($($x: &mut [T],)* g: &[T], f: impl Fn([T; $count], T) -> [T; $count]) {
+                plain($($x,)* g, f)
+            }
+
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            {
+                if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512dq") {
+                    // SAFETY: the processor has the features that the function is compiled for.
+                    return unsafe { avx512($($x,)* g, f) };
+                }
+                if is_x86_feature_detected!("avx2") {
+                    // SAFETY: as above.
+                    return unsafe { avx2($($x,)* g, f) };
+                }
+            }
+            plain($($x,)* g, f)
         }
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: as above.
-            return unsafe { update3_with_avx2(x, y, z, g, f) };
-        }
-    }
-    update3_plain(x, y, z, g, f)
+    };
 }
 
-#[inline(always)]
-fn update3_plain<T: Copy>(x: &mut [T], y: &mut [T], z: &mut [T], g: &[T], f: impl Fn([T; 3], T) -> [T; 3]) {
-    let count = x.len().min(y.len()).min(z.len()).min(g.len());
-    let (x, y, z, g) = (&mut x[..count], &mut y[..count], &mut z[..count], &g[..count]);
-    for i in 0..count {
-        [x[i], y[i], z[i]] = f([x[i], y[i], z[i]], g[i]);
-    }
-}
-
-#[cfg(all(target_arch = "x86_64", not(miri)))]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx2")]
-fn update3_with_avx512<T: Copy>(x: &mut [T], y: &mut [T], z: &mut [T], g: &[T], f: impl Fn([T; 3], T) -> [T; 3]) {
-    update3_plain(x, y, z, g, f)
-}
-
-#[cfg(all(target_arch = "x86_64", not(miri)))]
-#[target_feature(enable = "avx2")]
-fn update3_with_avx2<T: Copy>(x: &mut [T], y: &mut [T], z: &mut [T], g: &[T], f: impl Fn([T; 3], T) -> [T; 3]) {
-    update3_plain(x, y, z, g, f)
-}
+update!(update3, 3: x y z);
+update!(update4, 4: w x y z);

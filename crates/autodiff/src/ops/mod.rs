@@ -3,6 +3,7 @@
 mod activation;
 mod arithmetic;
 pub(crate) mod attention;
+mod cast;
 mod choice;
 pub(crate) mod convolution;
 mod dropout;

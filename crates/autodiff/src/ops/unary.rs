@@ -43,7 +43,7 @@ where
     fn activation(&self) -> Activation {
         match self.name {
             "relu" => Activation::Relu,
-            "softplus" => Activation::Other,
+            "softplus" | "leaky_relu" | "elu" | "silu" | "gelu" | "gelu_tanh" => Activation::Other,
             _ => Activation::None,
         }
     }

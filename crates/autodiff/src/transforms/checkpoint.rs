@@ -54,7 +54,8 @@ type Function<T> = Arc<dyn Fn(&Vec<Tensor<T>>) -> Tensor<T> + Send + Sync>;
 fn recompute<T: Scalar>(f: Function<T>, inputs: Vec<Tensor<T>>) -> Tensor<T> {
     let start = mark();
     let y = f(&inputs.iter().map(Tensor::detach).collect());
-    if let Some(captured) = y.node().and_then(|node| older(node, start)) {
+    if let Some(node) = y.node() {
+        let captured = older(node, start).unwrap_or_else(|| node.clone());
         panic!(
             "checkpoint: the function captured a tensor of shape {}, the result of `{}`, that a derivative is being taken of; \
              pass it among the inputs",

@@ -3,7 +3,7 @@
 //! There are no forward rules. A pull-back is linear in its cotangent, so its own pull-back is the push-forward: the
 //! backward pass is recorded as a function of the cotangent, once, and passes through that recording push tangents forward.
 
-use super::{outside, variables};
+use super::{outside, stop_gradient, variables};
 use crate::node::{Level, Pass, leaf};
 use crate::params::assert_alike;
 use crate::{Params, Scalar, Tensor};
@@ -60,7 +60,7 @@ pub fn linearize<P: Params>(f: impl FnOnce(&P) -> Tensor<P::Elem>, params: &P) -
     let y = f(&model);
     drop(model);
     let value = outside(&y, level.bit);
-    Linearization { params: params.map(|_, x| x.detach()), value, forward: PushForward::record(y, level.bit, &ids) }
+    Linearization { params: stop_gradient(params), value, forward: PushForward::record(y, level.bit, &ids) }
 }
 
 impl<P: Params> Linearization<P> {

@@ -2,7 +2,7 @@
 
 use rand::{Rng, RngExt};
 
-use super::{blocks, gradients, jacobian, outside, units, value_and_grad, variables};
+use super::{blocks, gradients, jacobian, outside, stop_gradient, units, value_and_grad, variables};
 use crate::node::{Level, Pass};
 use crate::params::assert_alike;
 use crate::{Params, Scalar, Tensor, TensorError, grad};
@@ -62,7 +62,7 @@ pub fn linearize_gradient<P: Params>(f: impl FnOnce(&P) -> Tensor<P::Elem>, para
     let (model, ids) = variables(params, level.bit);
     let (value, gradient) = value_and_grad(f, &model);
     LinearizedGradient {
-        params: params.map(|_, x| x.detach()),
+        params: stop_gradient(params),
         value: outside(&value, level.bit),
         recorded: gradient.leaves().into_iter().cloned().collect(),
         gradient: gradient.map(|_, g| outside(g, level.bit)),

@@ -1,6 +1,7 @@
 mod checkpoint;
 mod hessian;
 mod jacobian;
+mod precisions;
 mod relu_rule;
 mod tap;
 

@@ -59,15 +59,26 @@ fn the_mode_belongs_to_the_pass() {
 
 #[test]
 fn other_rectifiers_are_refused_or_gated() {
-    let f = |x: &T64| (x.softplus() * &T64::vector(&[1.0, -1.0])).sum();
     let x = T64::vector(&[0.5, 0.5]);
-    for rule in [ReluRule::Guided, ReluRule::Deconvnet] {
-        let message = panic_of(|| drop(grad_with(rule, f, &x)));
-        assert!(message.contains("`softplus`") && message.contains("GuidedBySign"), "{message}");
+    type Rectifier = fn(&T64) -> T64;
+    let rectifiers: [(&str, Rectifier); 6] = [
+        ("softplus", T64::softplus),
+        ("gelu", T64::gelu),
+        ("gelu_tanh", T64::gelu_tanh),
+        ("silu", T64::silu),
+        ("elu", |x| x.elu(1.0)),
+        ("leaky_relu", |x| x.leaky_relu(0.1)),
+    ];
+    for (name, rectifier) in rectifiers {
+        let f = |x: &T64| (rectifier(x) * &T64::vector(&[1.0, -1.0])).sum();
+        for rule in [ReluRule::Guided, ReluRule::Deconvnet] {
+            let message = panic_of(|| drop(grad_with(rule, f, &x)));
+            assert!(message.contains(&format!("`{name}`")) && message.contains("GuidedBySign"), "{message}");
+        }
+        assert_eq!(grad_with(ReluRule::Plain, f, &x), grad(f, &x));
+        assert_close(&grad_with(ReluRule::GuidedBySign, f, &x), &(grad(f, &x) * T64::vector(&[1.0, 0.0])));
     }
-    assert_eq!(grad_with(ReluRule::Plain, f, &x), grad(f, &x));
-    assert_close(&grad_with(ReluRule::GuidedBySign, f, &x), &(grad(f, &x) * T64::vector(&[1.0, 0.0])));
-    // A softplus that the pass does not meet does no harm.
+    // One that the pass does not meet does no harm.
     let beside = |x: &T64| x.relu().sum() + x.detach().softplus().sum();
     assert_eq!(grad_with(ReluRule::Guided, beside, &x).to_vec(), [1.0, 1.0]);
 }
