@@ -6,3 +6,4 @@
 mod case;
 mod elementwise;
 mod sequence;
+mod transforms;
