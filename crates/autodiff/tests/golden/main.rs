@@ -7,3 +7,4 @@ mod case;
 mod elementwise;
 mod sequence;
 mod transforms;
+mod spatial;
