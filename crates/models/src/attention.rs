@@ -1,6 +1,146 @@
-use gradus_autodiff::{Params, Scalar, Tensor};
+use gradus_autodiff::{Attention, AttentionMask, Params, Scalar, Tensor};
 
-/// The matrices of one attention head. They act on tokens as columns.
+use crate::build::Build;
+use crate::{Linear, Rotary};
+
+/// Keys and values that attention has seen, `[batch, key heads, tokens, head width]` each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyValue<T: Scalar = f32> {
+    /// The keys, turned by rotary positions if there are any.
+    pub key: Tensor<T>,
+    /// The values.
+    pub value: Tensor<T>,
+}
+
+/// Multi-head attention (Vaswani et al. 2017, section 3.2.2), also with fewer heads of keys and values than of queries
+/// (Ainslie et al. 2023). Names and layouts are those of PyTorch's `MultiheadAttention`.
+///
+/// ```
+/// use gradus_autodiff::{AttentionMask, Tensor};
+/// use gradus_models::MultiHeadAttention;
+///
+/// let attention: MultiHeadAttention = MultiHeadAttention::new(8, 2, &mut gradus_base::stream(1, "attention", 0));
+/// let tokens = Tensor::ones(&[1, 3, 8]);
+/// assert_eq!(attention.call(&tokens, AttentionMask::Causal).shape(), [1, 3, 8]);
+/// ```
+#[derive(Clone, Debug, PartialEq, Params)]
+pub struct MultiHeadAttention<T: Scalar = f32> {
+    /// The maps to queries, keys and values, one below the other: `[(heads + 2 key heads) · head width, width]`.
+    pub in_proj_weight: Tensor<T>,
+    /// What is added to queries, keys and values.
+    pub in_proj_bias: Option<Tensor<T>>,
+    /// From the heads' outputs, side by side, to the width.
+    pub out_proj: Linear<T>,
+    /// Heads of queries.
+    #[params(skip)]
+    pub heads: usize,
+    /// Heads of keys and values; divides the number of heads.
+    #[params(skip)]
+    pub key_value_heads: usize,
+    /// How queries and keys are turned by their places, if they are.
+    #[params(skip)]
+    pub rotary: Option<Rotary>,
+}
+
+/// The sizes of a [`MultiHeadAttention`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AttentionSizes {
+    pub(crate) width: usize,
+    pub(crate) heads: usize,
+    pub(crate) key_value_heads: usize,
+    pub(crate) head_width: usize,
+    pub(crate) bias: bool,
+}
+
+impl<T: Scalar> MultiHeadAttention<T> {
+    /// Heads that share the width among them, with PyTorch's initial values: Glorot's for the first map, zero biases.
+    ///
+    /// # Panics
+    /// Unless `heads` divides `width`.
+    #[track_caller]
+    pub fn new(width: usize, heads: usize, rng: &mut impl rand::Rng) -> Self {
+        assert!(heads > 0 && width.is_multiple_of(heads), "MultiHeadAttention: {heads} heads do not share a width of {width}");
+        let mut out_proj = Linear::new(width, width, rng);
+        out_proj.bias = Some(Tensor::zeros(&[width]));
+        let in_proj_weight = crate::init::glorot_uniform(&[3 * width, width], rng);
+        let in_proj_bias = Some(Tensor::zeros(&[3 * width]));
+        Self { in_proj_weight, in_proj_bias, out_proj, heads, key_value_heads: heads, rotary: None }
+    }
+
+    pub(crate) fn build(sizes: AttentionSizes, rotary: Option<Rotary>, mut build: Build<'_, T>) -> Self {
+        let AttentionSizes { width, heads, key_value_heads, head_width, bias } = sizes;
+        let rows = (heads + 2 * key_value_heads) * head_width;
+        let in_proj_weight = build.tensor("in_proj_weight", &[rows, width]);
+        let in_proj_bias = bias.then(|| build.tensor("in_proj_bias", &[rows]));
+        let out_proj = Linear::build(heads * head_width, width, bias, build.at("out_proj"));
+        Self { in_proj_weight, in_proj_bias, out_proj, heads, key_value_heads, rotary }
+    }
+
+    /// Tokens `[batch, n, width]` to the same shape: each attends to those that the mask lets it see.
+    #[track_caller]
+    pub fn call(&self, tokens: &Tensor<T>, mask: AttentionMask<'_, T>) -> Tensor<T> {
+        self.call_after(tokens, mask, None).0
+    }
+
+    /// [`MultiHeadAttention::call`] for tokens that follow others, whose keys and values are given: they are seen too, and
+    /// returned together with those of the new tokens.
+    #[track_caller]
+    pub fn call_after(&self, tokens: &Tensor<T>, mask: AttentionMask<'_, T>, past: Option<&KeyValue<T>>) -> (Tensor<T>, KeyValue<T>) {
+        let projected = tokens.linear(&self.in_proj_weight, self.in_proj_bias.as_ref());
+        let first = past.map_or(0, |past| past.key.shape()[2]);
+        let turned = |x: Tensor<T>| self.rotary.as_ref().map_or(x.clone(), |rotary| rotary.call(&x, first));
+        let query = turned(self.split(&projected, 0, self.heads));
+        let key = turned(self.split(&projected, self.heads, self.key_value_heads));
+        let value = self.split(&projected, self.heads + self.key_value_heads, self.key_value_heads);
+        let all = match past {
+            Some(past) => {
+                KeyValue { key: Tensor::concat(&[past.key.clone(), key], 2), value: Tensor::concat(&[past.value.clone(), value], 2) }
+            }
+            None => KeyValue { key, value },
+        };
+        (self.mix(&query, &all, mask), all)
+    }
+
+    /// Tokens `[batch, n, width]` that attend to the `memory` `[batch, m, width]` instead of to each other; rotary positions
+    /// are not applied.
+    #[track_caller]
+    pub fn cross(&self, tokens: &Tensor<T>, memory: &Tensor<T>, mask: AttentionMask<'_, T>) -> Tensor<T> {
+        let rows = self.heads * self.head_width();
+        let rest = self.in_proj_weight.shape()[0] - rows;
+        let project = |x: &Tensor<T>, first, count| {
+            let bias = self.in_proj_bias.as_ref().map(|bias| bias.narrow(0, first, count));
+            x.linear(&self.in_proj_weight.narrow(0, first, count), bias.as_ref())
+        };
+        let query = self.split(&project(tokens, 0, rows), 0, self.heads);
+        let projected = project(memory, rows, rest);
+        let key = self.split(&projected, 0, self.key_value_heads);
+        let value = self.split(&projected, self.key_value_heads, self.key_value_heads);
+        self.mix(&query, &KeyValue { key, value }, mask)
+    }
+
+    /// The length of one head's queries, keys and values.
+    pub fn head_width(&self) -> usize {
+        self.in_proj_weight.shape()[0] / (self.heads + 2 * self.key_value_heads).max(1)
+    }
+
+    /// Some of the heads side by side in `[batch, n, ..]`, as `[batch, heads, n, head width]`.
+    #[track_caller]
+    fn split(&self, projected: &Tensor<T>, first: usize, heads: usize) -> Tensor<T> {
+        let &[batch, n, _] = projected.shape() else { panic!("attention: tokens of shape {:?}, not [batch, n, width]", projected.shape()) };
+        let width = self.head_width();
+        let part = projected.narrow(-1, first * width, heads * width);
+        part.reshape(&[batch, n, heads, width]).permute(&[0, 2, 1, 3])
+    }
+
+    #[track_caller]
+    fn mix(&self, query: &Tensor<T>, seen: &KeyValue<T>, mask: AttentionMask<'_, T>) -> Tensor<T> {
+        let mixed = query.scaled_dot_product_attention(&seen.key, &seen.value, &Attention { mask, ..Attention::default() });
+        let [batch, n] = [query.shape()[0], query.shape()[2]];
+        self.out_proj.call(&mixed.permute(&[0, 2, 1, 3]).reshape(&[batch, n, self.heads * self.head_width()]))
+    }
+}
+
+/// The matrices of one head of linear attention. They act on tokens as columns.
 #[derive(Debug, Clone, PartialEq, Params)]
 pub struct AttentionHead<T: Scalar = f32> {
     /// K, `[key size, width]`.
@@ -66,33 +206,4 @@ pub fn linear_attention<T: Scalar>(heads: &[AttentionHead<T>], context: &Tensor<
         sums.matmul(&head.projection_value().t())
     };
     heads.iter().map(update).reduce(|a, b| a + b).unwrap_or_else(|| tokens.zeros_like())
-}
-
-/// A layer of linear self-attention with a residual: `e_j ← e_j + Σ_h P_h Σ_i V_h e_i (K_h e_i · Q_h e_j)`, without bias,
-/// mask or normalisation (von Oswald et al. 2023, equation 3).
-#[derive(Debug, Clone, PartialEq, Params)]
-pub struct LinearSelfAttention<T: Scalar = f32> {
-    /// The heads.
-    pub heads: Vec<AttentionHead<T>>,
-}
-
-impl<T: Scalar> LinearSelfAttention<T> {
-    /// Heads of the given key and value size with normal weights of variance 1 / fan-in.
-    #[track_caller]
-    pub fn new(width: usize, heads: usize, key_size: usize, rng: &mut impl rand::Rng) -> Self {
-        let mut draw = |rows: usize, columns: usize| crate::init::normal(&[rows, columns], 1.0 / (columns.max(1) as f64).sqrt(), rng);
-        let mut head = || AttentionHead {
-            key: draw(key_size, width),
-            query: draw(key_size, width),
-            value: draw(key_size, width),
-            projection: draw(width, key_size),
-        };
-        Self { heads: (0..heads).map(|_| head()).collect() }
-    }
-
-    /// Tokens `[batch, n, width]` to the same shape; every token attends to every token.
-    #[track_caller]
-    pub fn call(&self, tokens: &Tensor<T>) -> Tensor<T> {
-        tokens + &linear_attention(&self.heads, tokens, tokens)
-    }
 }

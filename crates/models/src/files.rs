@@ -3,7 +3,7 @@
 use std::path::Path as FilePath;
 
 use gradus_autodiff::{Params, Path, Scalar, Tensor};
-use gradus_checkpoint::{Arrays, Checkpoint, CheckpointError, MappedCheckpoint};
+use gradus_checkpoint::{Array, Arrays, Checkpoint, CheckpointError, DType, MappedCheckpoint};
 
 /// Why a model could not be saved or loaded.
 #[derive(Debug, thiserror::Error)]
@@ -26,15 +26,18 @@ pub enum FileError {
 /// [`CheckpointError::DuplicateName`] if the checkpoint has an array of that name already.
 pub fn insert<P: Params>(checkpoint: &mut Checkpoint, prefix: &str, model: &P) -> Result<(), CheckpointError> {
     for (name, x) in model.named() {
-        let name = format!("{prefix}{name}");
-        if size_of::<P::Elem>() == size_of::<f64>() {
-            let values: Vec<f64> = x.as_slice().iter().map(|x| x.to_f64()).collect();
-            checkpoint.insert_f64(name, x.shape(), &values)?;
-        } else {
-            checkpoint.insert_f32(name, x.shape(), x.cast::<f32>().as_slice())?;
-        }
+        insert_tensor(checkpoint, format!("{prefix}{name}"), x)?;
     }
     Ok(())
+}
+
+pub(crate) fn insert_tensor<T: Scalar>(checkpoint: &mut Checkpoint, name: String, x: &Tensor<T>) -> Result<(), CheckpointError> {
+    if is_f64::<T>() {
+        let values: Vec<f64> = x.as_slice().iter().map(|x| x.to_f64()).collect();
+        checkpoint.insert_f64(name, x.shape(), &values)
+    } else {
+        checkpoint.insert_f32(name, x.shape(), x.cast::<f32>().as_slice())
+    }
 }
 
 /// The model with every tensor, buffers too, replaced by the array of `prefix` and its name. 8- and 16-bit arrays are widened; an
@@ -57,14 +60,31 @@ pub fn extract<P: Params>(checkpoint: &dyn Arrays, prefix: &str, like: &P) -> Re
 }
 
 fn read<T: Scalar>(checkpoint: &dyn Arrays, name: &str, shape: &[usize]) -> Result<Tensor<T>, CheckpointError> {
-    let array = checkpoint.array(name)?.with_shape(shape)?;
-    if size_of::<T>() == size_of::<f64>() {
+    tensor(checkpoint.array(name)?.with_shape(shape)?)
+}
+
+/// The array as a tensor; elements of fewer bits are widened.
+pub(crate) fn tensor<T: Scalar>(array: Array<'_>) -> Result<Tensor<T>, CheckpointError> {
+    if is_f64::<T>() {
         let values = array.to_f64()?;
-        Ok(Tensor::from_fn(shape, |i| T::from_f64(values[i])))
+        Ok(Tensor::from_fn(array.shape, |i| T::from_f64(values[i])))
     } else {
         let values = array.to_f32()?;
-        Ok(Tensor::from_fn(shape, |i| T::from_f64(values[i].into())))
+        Ok(Tensor::from_fn(array.shape, |i| T::from_f64(values[i].into())))
     }
+}
+
+/// Whether [`tensor`] takes elements of this type.
+pub(crate) fn fits<T: Scalar>(found: DType) -> bool {
+    match found {
+        DType::F64 => is_f64::<T>(),
+        DType::F32 | DType::F16 | DType::BF16 | DType::F8_E4M3 | DType::F8_E5M2 => true,
+        _ => false,
+    }
+}
+
+fn is_f64<T: Scalar>() -> bool {
+    size_of::<T>() == size_of::<f64>()
 }
 
 /// Writes a model to a safetensors file, whole or not at all.

@@ -5,11 +5,11 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use gradus_autodiff::{Params, Scalar, Tensor, value_and_grad};
-use gradus_base::{Cancel, Interrupted};
+use gradus_base::{Cancel, Interrupted, stream};
 use gradus_checkpoint::{Checkpoint, CheckpointError};
 use gradus_optimizers::{OptimizerError, Rule, clip_norm};
 
-use crate::{EarlyStop, files};
+use crate::{EarlyStop, Pass, files};
 
 /// How long and how [`fit`] trains.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +22,8 @@ pub struct FitOptions {
     pub saving: Option<Saving>,
     /// Stops the training between two steps; with `saving`, its state is saved first.
     pub cancel: Cancel,
+    /// Of what is random in the model, such as dropout: the pass of each step has a stream of its own.
+    pub seed: u64,
 }
 
 /// Where and how often the state of a training is saved. A training that finds its file goes on from there, and gives
@@ -121,13 +123,16 @@ pub fn carry_on<P: Params>(_: &Step<'_, P>) -> ControlFlow<()> {
 /// result; when it breaks, the training ends. Batches are a function of the step alone, so that a resumed training sees
 /// those that it would have seen.
 ///
+/// `loss` hands its [`Pass`] to layers that behave differently in training. What they draw is a function of
+/// [`FitOptions::seed`] and the step alone, and their buffers, such as running statistics, are set after each step.
+///
 /// # Errors
 /// [`FitError`]. Nothing is lost on interruption if [`FitOptions::saving`] is set.
 pub fn fit<P: Params, R: Rule<P>, B>(
     model: P,
     rule: &R,
     mut batches: impl FnMut(u64) -> B,
-    loss: impl Fn(&P, &B) -> Tensor<P::Elem>,
+    loss: impl Fn(&P, &B, &mut Pass<P::Elem>) -> Tensor<P::Elem>,
     options: &FitOptions,
     mut watch: impl FnMut(&Step<'_, P>) -> ControlFlow<()>,
 ) -> Result<Fitted<P, R::State>, FitError> {
@@ -141,8 +146,9 @@ pub fn fit<P: Params, R: Rule<P>, B>(
         }
         let batch = batches(step);
         let mut shape = None;
+        let mut pass = Pass::training(stream(options.seed, "training pass", step));
         let checked = |model: &P| {
-            let value = loss(model, &batch);
+            let value = loss(model, &batch, &mut pass);
             if value.count() == 1 { value } else { wrong_shape(&value, &mut shape) }
         };
         let (value, mut gradient) = value_and_grad(checked, &run.model);
@@ -158,6 +164,7 @@ pub fn fit<P: Params, R: Rule<P>, B>(
             let (clipped, norm) = clip_norm(&gradient, limit)?;
             (gradient, gradient_norm) = (clipped, Some(norm));
         }
+        pass.fold(&mut run.model);
         rule.step(&mut run.model, &gradient, &mut run.state)?;
         run.losses.push(loss);
         run.stopped = watch(&Step { step: step + 1, loss, gradient_norm, model: &run.model, scores: &scores }).is_break();

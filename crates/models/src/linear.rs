@@ -1,6 +1,7 @@
 use gradus_autodiff::{Params, Scalar, Tensor};
 use rand::Rng;
 
+use crate::build::Build;
 use crate::init;
 
 /// `x Wᵀ + b` over the last axis.
@@ -18,6 +19,11 @@ impl<T: Scalar> Linear<T> {
     pub fn new(input: usize, output: usize, rng: &mut impl Rng) -> Self {
         let weight = init::torch_uniform(&[output, input], input, rng);
         Self { weight, bias: Some(init::torch_uniform(&[output], input, rng)) }
+    }
+
+    pub(crate) fn build(input: usize, output: usize, bias: bool, mut build: Build<'_, T>) -> Self {
+        let weight = build.tensor("weight", &[output, input]);
+        Self { weight, bias: bias.then(|| build.tensor("bias", &[output])) }
     }
 
     /// A layer with the given weight and a bias of zeros. Panics unless the weight is a matrix.

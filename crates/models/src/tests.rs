@@ -7,6 +7,10 @@ use gradus_optimizers::{Adam, AdamW, Grouped, Rule, Schedule, Scheduled, Sgd};
 
 use crate::*;
 
+mod pass;
+mod sampling;
+mod transformer;
+
 type T64 = Tensor<f64>;
 
 fn random(shape: &[usize], seed: u64) -> T64 {
@@ -72,23 +76,31 @@ fn every_model_has_the_right_derivatives() {
 
 #[test]
 fn linear_attention_is_its_definition() {
-    let layer: LinearSelfAttention<f64> = LinearSelfAttention::new(3, 2, 4, &mut stream(8, "models-test", 0));
+    let mut draw = |seed| random(&[4, 3], seed);
+    let head = |seed, draw: &mut dyn FnMut(u64) -> T64| AttentionHead {
+        key: draw(seed),
+        query: draw(seed + 1),
+        value: draw(seed + 2),
+        projection: draw(seed + 3).t(),
+    };
+    let heads = vec![head(20, &mut draw), head(30, &mut draw)];
     let (tokens, context) = (random(&[2, 5, 3], 9), random(&[2, 4, 3], 10));
     for tokens in [tokens.clone(), tokens.narrow(1, 2, 1)] {
-        let found = linear_attention(&layer.heads, &context, &tokens);
+        let found = linear_attention(&heads, &context, &tokens);
         let mut expected = tokens.zeros_like();
-        for head in &layer.heads {
+        for head in &heads {
             let (k, q) = (context.linear(&head.key, None), tokens.linear(&head.query, None));
             let weighted = q.matmul(&k.t()).matmul(&context.linear(&head.value, None));
             expected = expected + weighted.linear(&head.projection, None);
         }
         assert!((found - expected).square().sum().item() < 1e-20);
     }
-    check::gradient(|m: &LinearSelfAttention<f64>| m.call(&tokens).square().mean(), &layer, 1e-6, 1e-6).unwrap();
-    let v = layer.normal_like(&mut stream(9, "models-test", 0));
-    check::second_order(|m: &LinearSelfAttention<f64>| m.call(&tokens).square().mean(), &layer, &v, 1e-5, 1e-4).unwrap();
-    let names: Vec<String> = layer.named().into_iter().map(|(name, _)| name).collect();
-    assert_eq!(names[..2], ["heads.0.key", "heads.0.query"]);
+    type Heads = Vec<AttentionHead<f64>>;
+    let f = |heads: &Heads| linear_attention(heads, &tokens, &tokens).square().mean();
+    check::gradient(f, &heads, 1e-6, 1e-6).unwrap();
+    check::second_order(f, &heads, &heads.normal_like(&mut stream(9, "models-test", 0)), 1e-5, 1e-4).unwrap();
+    let names: Vec<String> = heads.named().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names[..2], ["0.key", "0.query"]);
 }
 
 #[test]
@@ -131,7 +143,7 @@ fn batch(step: u64) -> (T64, T64) {
     (x, y)
 }
 
-fn squared(m: &Mlp<f64>, (x, y): &(T64, T64)) -> T64 {
+fn squared(m: &Mlp<f64>, (x, y): &(T64, T64), _: &mut Pass<f64>) -> T64 {
     loss::mean_squared_error(&m.call(x), y)
 }
 
@@ -146,6 +158,7 @@ fn check_resume<R: Rule<Mlp<f64>, State: PartialEq + std::fmt::Debug>>(rule: &R)
         clip_norm: Some(0.5),
         saving: Some(Saving { file: folder.path().join("run.safetensors"), every: 7 }),
         cancel,
+        ..FitOptions::default()
     };
     let whole =
         fit(mlp(), rule, batch, squared, &FitOptions { steps: 40, clip_norm: Some(0.5), ..FitOptions::default() }, carry_on).unwrap();
@@ -215,11 +228,13 @@ fn early_stopping_survives_an_interruption() {
 
 #[test]
 fn trainings_that_cannot_go_on_say_why() {
-    let run = |rule: Sgd, options: FitOptions, loss: fn(&Mlp<f64>, &(T64, T64)) -> T64| fit(mlp(), &rule, batch, loss, &options, carry_on);
+    let run = |rule: Sgd, options: FitOptions, loss: fn(&Mlp<f64>, &(T64, T64), &mut Pass<f64>) -> T64| {
+        fit(mlp(), &rule, batch, loss, &options, carry_on)
+    };
     let three = || FitOptions { steps: 3, ..FitOptions::default() };
-    let wild = run(Sgd { learning_rate: 1e200, ..Sgd::default() }, three(), |m, b| squared(m, b).square());
+    let wild = run(Sgd { learning_rate: 1e200, ..Sgd::default() }, three(), |m, b, pass| squared(m, b, pass).square());
     assert!(matches!(wild, Err(FitError::Diverged { step: 2, .. })));
-    let many = run(Sgd::default(), three(), |m, (x, _)| m.call(x));
+    let many = run(Sgd::default(), three(), |m, (x, _), _| m.call(x));
     assert!(matches!(many, Err(FitError::LossShape { shape }) if shape == [8, 1]));
     let clip = run(Sgd::default(), FitOptions { clip_norm: Some(0.0), ..three() }, squared);
     assert!(matches!(clip, Err(FitError::Rule(gradus_optimizers::OptimizerError::Setting { name: "clip_norm", .. }))));

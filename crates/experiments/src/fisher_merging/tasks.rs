@@ -7,7 +7,7 @@ use gradus_base::{Cancel, Observer, stream};
 use gradus_checkpoint::Checkpoint;
 use gradus_data::{Dataset, ImageTransform, accuracy, argmax_rows, digits, load_images, shuffled};
 use gradus_merging::fisher::{DiagonalFisher, FisherMode, FisherOptions, fisher_of_classifier};
-use gradus_models::{Activation, FitError, FitOptions, Linear, Mlp, Step, files, fit, init, loss};
+use gradus_models::{Activation, FitError, FitOptions, Linear, Mlp, Pass, Step, files, fit, init, loss};
 use gradus_optimizers::Adam;
 use rand::RngExt;
 
@@ -113,7 +113,7 @@ impl Tasks {
             let rng = &mut stream(seed, "fisher-merging-base", step);
             (0..heads.len()).map(|task| self.rows(task, &self.draw(0..self.base, 16, rng))).collect()
         };
-        let mean_loss = |encoder: &Mlp, batch: &Vec<(Tensor, Vec<usize>)>| {
+        let mean_loss = |encoder: &Mlp, batch: &Vec<(Tensor, Vec<usize>)>, _: &mut Pass| {
             let losses = batch.iter().zip(heads).map(|((x, labels), head)| loss::cross_entropy(&logits(encoder, head, x), labels));
             losses.fold(Tensor::scalar(0.0), |sum, loss| sum + loss) * (1.0 / heads.len() as f32)
         };
@@ -138,7 +138,8 @@ impl Tasks {
             let rng = &mut stream(seed, "fisher-merging-tune", index * 1_000_000 + step);
             self.rows(task, &self.draw(self.base..self.train, 32, rng))
         };
-        let batch_loss = |encoder: &Mlp, (x, labels): &(Tensor, Vec<usize>)| loss::cross_entropy(&logits(encoder, head, x), labels);
+        let batch_loss =
+            |encoder: &Mlp, (x, labels): &(Tensor, Vec<usize>), _: &mut Pass| loss::cross_entropy(&logits(encoder, head, x), labels);
         let options = FitOptions { steps: lengths.fine_tune, cancel: self.cancel.clone(), ..FitOptions::default() };
         let watch = shown(lengths.fine_tune, "fine-tuning", observer);
         Ok(fit(base.clone(), &Adam::default(), batch, batch_loss, &options, watch).map_err(|error| self.training(error))?.model)

@@ -186,7 +186,7 @@ impl Run<'_> {
         let mut snapshots: Vec<_> = every.map(|_| (0, model.clone())).into_iter().collect();
         let (mut judged, mut swapped) = (0.0, None);
         let batches = |step| self.tasks.draw(self.options.batch, &mut gradus_base::stream(self.seed, "icl-batch", step));
-        let fitted = fit(model.clone(), &self.options.adam(), batches, loss, &fit_options, |step| {
+        let fitted = fit(model.clone(), &self.options.adam(), batches, |m, batch, _| loss(m, batch), &fit_options, |step| {
             if every.is_some_and(|every| step.step.is_multiple_of(every) || step.step == steps) {
                 snapshots.push((step.step, step.model.clone()));
             }

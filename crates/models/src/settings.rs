@@ -1,0 +1,165 @@
+//! Reading the JSON that describes a model, with errors that name the key.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+/// What is wrong with a file that describes a model.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DescriptionError {
+    /// The file could not be read or written.
+    #[error("{}: {source}", file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not JSON.
+    #[error("{}: {source}", file.display())]
+    Syntax {
+        /// The file.
+        file: PathBuf,
+        /// What, in which line and column.
+        source: serde_json::Error,
+    },
+    /// A value is missing, of another type, or out of range.
+    #[error("{}: {place}`{key}`: expected {expected}, found {found}", file.display())]
+    Value {
+        /// The file.
+        file: PathBuf,
+        /// The layer, as `layer NAME: `; empty outside layers.
+        place: String,
+        /// The key.
+        key: String,
+        /// What would fit.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+}
+
+/// An object of a JSON file, and where it stands.
+#[derive(Clone)]
+pub(crate) struct Settings<'a> {
+    pub(crate) file: &'a Path,
+    pub(crate) place: String,
+    pub(crate) object: &'a Map<String, Value>,
+}
+
+type Result<T> = std::result::Result<T, DescriptionError>;
+
+/// The JSON value in a file.
+pub(crate) fn read(file: &Path) -> Result<Value> {
+    let text = std::fs::read_to_string(file).map_err(|source| DescriptionError::Io { file: file.to_owned(), source })?;
+    parse(file, &text)
+}
+
+pub(crate) fn parse(file: &Path, text: &str) -> Result<Value> {
+    serde_json::from_str(text).map_err(|source| DescriptionError::Syntax { file: file.to_owned(), source })
+}
+
+/// A value as it is shown in a message: not at any length.
+fn shown(value: Option<&Value>) -> String {
+    let Some(value) = value else { return "nothing".to_owned() };
+    match value {
+        Value::Object(_) => "an object".to_owned(),
+        Value::Array(items) if items.len() > 8 => format!("a list of {} entries", items.len()),
+        other => other.to_string().chars().take(60).collect(),
+    }
+}
+
+impl<'a> Settings<'a> {
+    pub(crate) fn new(file: &'a Path, place: String, value: &'a Value) -> Result<Self> {
+        match value {
+            Value::Object(object) => Ok(Self { file, place, object }),
+            other => Err(DescriptionError::Value {
+                file: file.to_owned(),
+                place,
+                key: "{…}".to_owned(),
+                expected: "an object".to_owned(),
+                found: shown(Some(other)),
+            }),
+        }
+    }
+
+    /// The value of `key` is not what it should be.
+    pub(crate) fn wrong(&self, key: &str, expected: impl Into<String>) -> DescriptionError {
+        self.wrong_because(key, expected, shown(self.object.get(key)))
+    }
+
+    pub(crate) fn wrong_because(&self, key: &str, expected: impl Into<String>, found: impl Into<String>) -> DescriptionError {
+        DescriptionError::Value {
+            file: self.file.to_owned(),
+            place: self.place.clone(),
+            key: key.to_owned(),
+            expected: expected.into(),
+            found: found.into(),
+        }
+    }
+
+    /// The value of `key`; `null` is no value.
+    pub(crate) fn get(&self, key: &str) -> Option<&'a Value> {
+        self.object.get(key).filter(|value| !value.is_null())
+    }
+
+    fn read<T>(&self, key: &str, default: Option<T>, expected: &str, read: impl Fn(&'a Value) -> Option<T>) -> Result<T> {
+        match self.get(key) {
+            Some(value) => read(value).ok_or_else(|| self.wrong(key, expected)),
+            None => default.ok_or_else(|| self.wrong(key, expected)),
+        }
+    }
+
+    /// A whole number; `default` where there is none.
+    pub(crate) fn size(&self, key: &str, default: Option<usize>) -> Result<usize> {
+        self.read(key, default, "a whole number", |value| value.as_u64().and_then(|n| usize::try_from(n).ok()))
+    }
+
+    pub(crate) fn number(&self, key: &str, default: Option<f64>) -> Result<f64> {
+        self.read(key, default, "a number", Value::as_f64)
+    }
+
+    pub(crate) fn flag(&self, key: &str, default: Option<bool>) -> Result<bool> {
+        self.read(key, default, "true or false", Value::as_bool)
+    }
+
+    pub(crate) fn text(&self, key: &str, default: Option<&'a str>) -> Result<&'a str> {
+        self.read(key, default, "a text", Value::as_str)
+    }
+
+    /// The object under `key`.
+    pub(crate) fn object(&self, key: &str) -> Result<Option<Settings<'a>>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        match value.as_object() {
+            Some(object) => Ok(Some(Self { file: self.file, place: format!("{}{key}: ", self.place), object })),
+            None => Err(self.wrong(key, "an object")),
+        }
+    }
+}
+
+impl<'a> Settings<'a> {
+    /// An activation by the name that `config.json` files have for it.
+    pub(crate) fn activation(&self, key: &str, default: Option<&'a str>) -> Result<crate::Activation> {
+        let name = self.text(key, default)?;
+        let known = crate::public_names::ACTIVATIONS;
+        let names = || known.map(|(name, _)| format!("\"{name}\"")).join(", ");
+        known
+            .iter()
+            .find(|(own, _)| *own == name)
+            .map(|(_, activation)| *activation)
+            .ok_or_else(|| self.wrong(key, format!("one of {}", names())))
+    }
+
+    /// An error in our settings, under the key of the file.
+    pub(crate) fn invalid(&self, keys: &[(&str, &str)], error: crate::SettingError) -> DescriptionError {
+        let key = keys.iter().find(|(own, _)| *own == error.name).map_or(error.name, |(_, key)| key);
+        self.wrong_because(key, error.expected, error.found)
+    }
+}
+
+/// Writes JSON to a file, whole or not at all.
+pub(crate) fn write(file: &Path, value: &Value) -> Result<()> {
+    gradus_base::atomic_write(file, |out| writeln!(out, "{value:#}"))
+        .map_err(|source| DescriptionError::Io { file: file.to_owned(), source })
+}
