@@ -56,7 +56,7 @@ pub use fit::{FitError, FitOptions, Fitted, Saving, Step, carry_on, fit};
 pub use language_model::{LanguageConfig, LanguageModel};
 pub use linear::Linear;
 pub use mlp::Mlp;
-pub use norm::{LayerNorm, Norm, NormKind, RmsNorm};
+pub use norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm, NormKind, RmsNorm};
 pub use pass::Pass;
 pub use positions::{Pairing, Positions, Rotary, RotaryScaling, sinusoidal};
 pub use public_names::{PublicError, TensorProblem};

@@ -1,5 +1,6 @@
 use gradus_autodiff::{Params, Path, Scalar, Tensor};
 
+use crate::Pass;
 use crate::build::Build;
 
 /// Layer normalisation of the last axis (Ba, Kiros, Hinton 2016) with scale and shift.
@@ -49,6 +50,117 @@ impl<T: Scalar> RmsNorm<T> {
     #[track_caller]
     pub fn call(&self, x: &Tensor<T>) -> Tensor<T> {
         x.rms_norm(Some(&self.weight), T::from_f64(self.epsilon))
+    }
+}
+
+/// Batch normalisation of `[batch, channels, ..]`, with any number of further axes (Ioffe, Szegedy 2015). Names are those of
+/// PyTorch's, whose count of batches has no place here.
+///
+/// In training, each channel is normalised by its mean and variance over the batch, and the running statistics move towards
+/// these: the pass has their new values. Otherwise the running statistics are used.
+#[derive(Clone, Debug, PartialEq, Params)]
+pub struct BatchNorm<T: Scalar = f32> {
+    /// The scale, `[channels]`.
+    pub weight: Tensor<T>,
+    /// The shift, `[channels]`.
+    pub bias: Tensor<T>,
+    /// The running mean, `[channels]`.
+    #[params(buffer)]
+    pub running_mean: Tensor<T>,
+    /// The running variance, `[channels]`, without the bias of small batches.
+    #[params(buffer)]
+    pub running_var: Tensor<T>,
+    /// Added to the variance.
+    #[params(skip)]
+    pub epsilon: f64,
+    /// The part of the way that running statistics go at each step.
+    #[params(skip)]
+    pub momentum: f64,
+}
+
+impl<T: Scalar> BatchNorm<T> {
+    /// Scale 1, shift 0, an epsilon of 1e-5 and a momentum of 0.1.
+    #[track_caller]
+    pub fn new(channels: usize) -> Self {
+        let (ones, zeros) = (|| Tensor::ones(&[channels]), || Tensor::zeros(&[channels]));
+        Self { weight: ones(), bias: zeros(), running_mean: zeros(), running_var: ones(), epsilon: 1e-5, momentum: 0.1 }
+    }
+
+    /// `[batch, channels, ..]` to the same shape.
+    ///
+    /// # Panics
+    /// In training, when a channel has fewer than two values.
+    #[track_caller]
+    pub fn call(&self, x: &Tensor<T>, pass: &mut Pass<T>) -> Tensor<T> {
+        let epsilon = T::from_f64(self.epsilon);
+        if !pass.uses_batch_statistics() {
+            return x.batch_norm_with(&self.running_mean, &self.running_var, Some(&self.weight), Some(&self.bias), epsilon);
+        }
+        let (y, found) = x.batch_norm(Some(&self.weight), Some(&self.bias), epsilon);
+        for (running, batch) in [(&self.running_mean, &found.mean), (&self.running_var, &found.unbiased_variance())] {
+            let old = pass.buffer(running);
+            pass.update(running, &(&old + (batch - &old) * T::from_f64(self.momentum)));
+        }
+        y
+    }
+}
+
+/// Normalisation of groups of channels of `[batch, channels, ..]`, each example by itself (Wu, He 2018). One group is layer
+/// normalisation over channels and places.
+#[derive(Clone, Debug, PartialEq, Params)]
+pub struct GroupNorm<T: Scalar = f32> {
+    /// The scale, `[channels]`.
+    pub weight: Tensor<T>,
+    /// The shift, `[channels]`.
+    pub bias: Tensor<T>,
+    /// The number of groups; divides the number of channels.
+    #[params(skip)]
+    pub groups: usize,
+    /// Added to the variance.
+    #[params(skip)]
+    pub epsilon: f64,
+}
+
+impl<T: Scalar> GroupNorm<T> {
+    /// Scale 1, shift 0 and an epsilon of 1e-5.
+    #[track_caller]
+    pub fn new(groups: usize, channels: usize) -> Self {
+        Self { weight: Tensor::ones(&[channels]), bias: Tensor::zeros(&[channels]), groups, epsilon: 1e-5 }
+    }
+
+    /// `[batch, channels, ..]` to the same shape.
+    ///
+    /// # Panics
+    /// Unless the groups divide the channels.
+    #[track_caller]
+    pub fn call(&self, x: &Tensor<T>) -> Tensor<T> {
+        x.group_norm(self.groups, Some(&self.weight), Some(&self.bias), T::from_f64(self.epsilon))
+    }
+}
+
+/// Normalisation of each channel of each example of `[batch, channels, ..]` over its places (Ulyanov, Vedaldi, Lempitsky 2016).
+#[derive(Clone, Debug, PartialEq, Params)]
+pub struct InstanceNorm<T: Scalar = f32> {
+    /// The scale, `[channels]`.
+    pub weight: Tensor<T>,
+    /// The shift, `[channels]`.
+    pub bias: Tensor<T>,
+    /// Added to the variance.
+    #[params(skip)]
+    pub epsilon: f64,
+}
+
+impl<T: Scalar> InstanceNorm<T> {
+    /// Scale 1, shift 0 and an epsilon of 1e-5.
+    #[track_caller]
+    pub fn new(channels: usize) -> Self {
+        Self { weight: Tensor::ones(&[channels]), bias: Tensor::zeros(&[channels]), epsilon: 1e-5 }
+    }
+
+    /// `[batch, channels, ..]` to the same shape.
+    #[track_caller]
+    pub fn call(&self, x: &Tensor<T>) -> Tensor<T> {
+        x.instance_norm(Some(&self.weight), Some(&self.bias), T::from_f64(self.epsilon))
     }
 }
 

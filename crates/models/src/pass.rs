@@ -15,14 +15,18 @@ use gradus_base::StreamRng;
 /// ```
 /// use gradus_autodiff::{Tensor, value_and_grad};
 /// use gradus_base::stream;
-/// use gradus_models::{Linear, Pass};
+/// use gradus_models::{BatchNorm, Linear, Pass};
 ///
-/// let mut model = Linear::<f64>::new(2, 3, &mut stream(1, "weights", 0));
+/// let mut model = (Linear::<f64>::new(2, 3, &mut stream(1, "weights", 0)), BatchNorm::new(3));
 /// let x = Tensor::from_vec(vec![1.0, 2.0, 3.0, 5.0, 8.0, 13.0], &[3, 2])?;
 /// let mut pass = Pass::training(stream(1, "dropout", 0));
-/// let loss = |m: &Linear<f64>| pass.dropout(&m.call(&x), 0.2).square().mean();
+/// let loss = |(linear, norm): &(Linear<f64>, BatchNorm<f64>)| {
+///     let hidden = norm.call(&linear.call(&x), &mut pass);
+///     pass.dropout(&hidden, 0.2).square().mean()
+/// };
 /// let (_, gradient) = value_and_grad(loss, &model);
 /// pass.fold(&mut model);
+/// assert_ne!(model.1.running_mean.to_vec(), [0.0; 3]);
 /// # Ok::<(), gradus_autodiff::TensorError>(())
 /// ```
 #[derive(Debug)]

@@ -74,3 +74,34 @@ fn transformers() {
     let context = Context { memory: Some(&memory), ..Context::causal() };
     check("decoder", &decoder.layers[0], |layer, x| layer.call(x, &context, &mut evaluation()));
 }
+
+#[test]
+fn group_and_instance_norm() {
+    check("group_norm", &GroupNorm::new(2, 4), |layer, x| layer.call(x));
+    check("instance_norm", &InstanceNorm::new(3), |layer, x| layer.call(x));
+}
+
+#[test]
+fn batch_norm_in_training_and_evaluation() {
+    let golden = Golden::open("layers");
+    for (name, channels, momentum) in [("batch_norm1d", 3, 0.1), ("batch_norm2d", 2, 0.3)] {
+        let like = BatchNorm { momentum, ..BatchNorm::new(channels) };
+        check(name, &like, |layer, x| layer.call(x, &mut Pass::training(rng())));
+        check(&format!("{name}.evaluation"), &like, |layer, x| layer.call(x, &mut Pass::evaluation()));
+        // Two batches, each with a pass of its own, and both in one pass.
+        let fresh = || files::extract(&golden.0, &format!("{name}.parameters."), &like).unwrap();
+        let (mut apart, mut together) = (fresh(), fresh());
+        let mut one = Pass::training(rng());
+        for batch in ["x", "second"].map(|batch| golden.get(&format!("{name}.{batch}"))) {
+            let mut pass = Pass::training(rng());
+            apart.call(&batch, &mut pass);
+            together.call(&batch, &mut one);
+            pass.fold(&mut apart);
+        }
+        one.fold(&mut together);
+        for layer in [apart, together] {
+            golden.agrees(&format!("{name}.after.running_mean"), &layer.running_mean, 1e-14);
+            golden.agrees(&format!("{name}.after.running_var"), &layer.running_var, 1e-14);
+        }
+    }
+}
