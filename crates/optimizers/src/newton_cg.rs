@@ -1,6 +1,6 @@
 //! The truncated Newton method.
 
-use gradus_autodiff::{Params, Tensor, hvp};
+use gradus_autodiff::{Params, Tensor, linearize_gradient};
 use gradus_base::Observer;
 
 use crate::lbfgs::value_and_gradient;
@@ -66,32 +66,36 @@ impl NewtonCg {
         start: P,
         observer: &mut dyn Observer,
     ) -> Result<Minimum<P>, OptimizerError> {
-        self.minimise_with(|params| value_and_gradient(&f, params), |params, v| hvp(&f, params, v), start, observer)
+        let hessian = |params: &P| {
+            let at = linearize_gradient(&f, params);
+            move |v: &P| at.hvp(v)
+        };
+        self.minimise_with(|params| value_and_gradient(&f, params), hessian, start, observer)
     }
 
-    /// The same for a function that gives its value and its gradient, and its Hessian at a model times a vector.
+    /// The same for a function that gives its value and its gradient, and at a model its Hessian as a map of vectors.
     ///
     /// # Errors
     /// [`OptimizerError::Setting`] for a setting outside its range.
     ///
     /// # Panics
     /// When a gradient or a product has another shape than its model.
-    pub fn minimise_with<P: Params>(
+    pub fn minimise_with<P: Params, H: FnMut(&P) -> P>(
         &self,
         value_and_gradient: impl FnMut(&P) -> (f64, P),
-        hessian_product: impl FnMut(&P, &P) -> P,
+        hessian: impl FnMut(&P) -> H,
         start: P,
         observer: &mut dyn Observer,
     ) -> Result<Minimum<P>, OptimizerError> {
         self.validate()?;
         let &Self { forcing, max_products, .. } = self;
-        let mut descent = Newton { product: hessian_product, forcing, max_products, products: 0, last: None };
+        let mut descent = Newton { hessian, forcing, max_products, products: 0, last: None };
         descend(value_and_gradient, start, &mut descent, &self.line_search, &self.stopping, observer)
     }
 }
 
-struct Newton<H> {
-    product: H,
+struct Newton<F> {
+    hessian: F,
     /// The largest share of the gradient that may be left.
     forcing: f64,
     max_products: u64,
@@ -100,7 +104,7 @@ struct Newton<H> {
     last: Option<(f64, f64)>,
 }
 
-impl<H> Newton<H> {
+impl<F> Newton<F> {
     /// Eisenstat and Walker's choice 2 with their safeguard: the share does not fall too fast after a large one.
     fn share(&mut self, norm: f64) -> f64 {
         let share = self.last.map_or(self.forcing, |(before, share)| {
@@ -112,12 +116,12 @@ impl<H> Newton<H> {
     }
 }
 
-impl<P: Params, H: FnMut(&P, &P) -> P> Descent<P> for Newton<H> {
+impl<P: Params, F: FnMut(&P) -> H, H: FnMut(&P) -> P> Descent<P> for Newton<F> {
     fn direction(&mut self, at: &Point<P>) -> Option<P> {
         let downhill = vector::scaled(-1.0, &at.gradient);
         let tolerance = self.share(at.gradient_norm) * at.gradient_norm;
         let solver = ConjugateGradients { tolerance, max_iterations: self.max_products, verify: false };
-        let found = solver.solve(|v| (self.product)(&at.params, v), &downhill, None).ok()?;
+        let found = solver.solve((self.hessian)(&at.params), &downhill, None).ok()?;
         self.products += found.products;
         match found.status {
             CgStatus::NotFinite => None,

@@ -29,7 +29,7 @@ const ZERO_GRADIENT: f64 = 1e-12;
 pub struct Sam {
     /// The radius ρ of the neighbourhood, at least 0; 0.05 for SAM and ten times as much for ASAM are usual.
     pub rho: f64,
-    /// Whether the radius is relative to the size of each weight (ASAM, equation 8 of Kwon et al.).
+    /// Whether the radius is relative to the size of each weight (ASAM).
     pub adaptive: bool,
     /// η, at least 0: added to the sizes of the weights in ASAM, so that weights of 0 are perturbed too; 0.01 there.
     pub eta: f64,

@@ -207,6 +207,10 @@ fn clipping_keeps_the_direction() {
     // The squares overflow f32, the norm does not.
     let (clipped, norm) = clip_norm(&Tensor::<f32>::vector(&[3e20, 4e20]), 1.0).unwrap();
     assert!((norm / 5e20 - 1.0).abs() < 1e-6 && (clipped.norm().item() - 1.0).abs() < 1e-6);
+    for scale in [1e200, 1e-200] {
+        let (_, norm) = clip_norm(&(T64::vector(&[3.0, 4.0]) * scale), 1.0).unwrap();
+        assert!((norm / (5.0 * scale) - 1.0).abs() < 1e-14);
+    }
     let (kept, norm) = clip_norm(&T64::vector(&[f64::NAN, 1.0]), 1.0).unwrap();
     assert!(norm.is_nan() && kept.as_slice()[1] == 1.0);
     for limit in [-1.0, 0.0, f64::NAN] {
@@ -231,6 +235,66 @@ fn wrong_settings_and_shapes_change_nothing() {
     let error = rule.step(&mut x, &T64::vector(&[1.0]), &mut state).unwrap_err();
     assert_eq!(error, OptimizerError::Shape { what: "the gradient", found: 1, expected: 2 });
     assert_eq!((x, state.step), (before, 0));
+}
+
+/// A rule with a wrong setting, a gradient or a state of another model: the error, and nothing has moved.
+#[track_caller]
+fn refuses<R: Rule<T64, State: Clone + PartialEq + std::fmt::Debug>>(rule: &R, wrong: &[(R, &str)], states: usize) {
+    let x = T64::vector(&[1.0, 2.0]);
+    let try_step = |rule: &R, gradient: &T64, state: R::State| {
+        let (mut moved, mut changed) = (x.clone(), state.clone());
+        let error = rule.step(&mut moved, gradient, &mut changed).unwrap_err();
+        assert_eq!((&moved, changed), (&x, state));
+        error
+    };
+    for (wrong, setting) in wrong {
+        let error = try_step(wrong, &x, rule.init(&x));
+        assert!(matches!(error, OptimizerError::Setting { name, .. } if name == *setting), "{error}");
+    }
+    let long = T64::zeros(&[3]);
+    assert_eq!(try_step(rule, &long, rule.init(&x)), OptimizerError::Shape { what: "the gradient", found: 3, expected: 2 });
+    assert_eq!(rule.init(&x).leaves().len(), states);
+    for wrong in 0..states {
+        let mut state = rule.init(&x);
+        *state.leaves_mut()[wrong] = long.clone();
+        assert!(matches!(try_step(rule, &x, state), OptimizerError::Shape { found: 3, expected: 2, .. }));
+    }
+}
+
+#[test]
+fn every_rule_refuses_what_is_wrong() {
+    let sgd = Sgd { momentum: 0.5, ..Sgd::default() };
+    let wrong = [
+        (Sgd { learning_rate: -1.0, ..sgd }, "learning_rate"),
+        (Sgd { momentum: 1.0, ..sgd }, "momentum"),
+        (Sgd { momentum: 0.0, nesterov: true, ..sgd }, "momentum"),
+        (Sgd { weight_decay: f64::NAN, ..sgd }, "weight_decay"),
+    ];
+    refuses(&sgd, &wrong, 1);
+    let adam = Adam::default();
+    refuses(&adam, &[(Adam { epsilon: 0.0, ..adam }, "epsilon"), (Adam { weight_decay: -1.0, ..adam }, "weight_decay")], 2);
+    let adam_w = AdamW::default();
+    refuses(&adam_w, &[(AdamW { beta1: -0.1, ..adam_w }, "beta1"), (AdamW { weight_decay: -1.0, ..adam_w }, "weight_decay")], 2);
+    let ams_grad = AmsGrad::default();
+    let wrong = [
+        (AmsGrad { beta2: 1.0, ..ams_grad }, "beta2"),
+        (AmsGrad { decoupled_weight_decay: f64::INFINITY, ..ams_grad }, "decoupled_weight_decay"),
+    ];
+    refuses(&ams_grad, &wrong, 3);
+    refuses(&Adamax::default(), &[(Adamax { beta1: f64::NAN, ..Adamax::default() }, "beta1")], 2);
+    let rms_prop = RmsProp { momentum: 0.5, centered: true, ..RmsProp::default() };
+    let wrong = [(RmsProp { decay: 1.0, ..rms_prop }, "decay"), (RmsProp { momentum: 1.5, ..rms_prop }, "momentum")];
+    refuses(&rms_prop, &wrong, 3);
+    let adagrad = Adagrad::default();
+    refuses(&adagrad, &[(Adagrad { initial_sum: -1.0, ..adagrad }, "initial_sum")], 1);
+    let lion = Lion::default();
+    refuses(&lion, &[(Lion { beta2: 1.0, ..lion }, "beta2"), (Lion { learning_rate: f64::INFINITY, ..lion }, "learning_rate")], 1);
+    let scheduled = |rate: f64| Scheduled(move |_| Lion { learning_rate: rate, ..Lion::default() });
+    refuses(&scheduled(1.0), &[(scheduled(-1.0), "learning_rate")], 1);
+    // A state without what the settings need.
+    let state = RmsProp::default().init(&T64::zeros(&[2]));
+    let error = rms_prop.check(&T64::zeros(&[2]), &T64::zeros(&[2]), &state).unwrap_err();
+    assert_eq!(error, OptimizerError::Shape { what: "the mean", found: 0, expected: 2 });
 }
 
 mod properties {

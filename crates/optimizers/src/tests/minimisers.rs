@@ -120,9 +120,13 @@ fn any_model_is_minimised_and_all_work_is_counted() {
     let found = newton(1e-9)
         .minimise_with(
             counted,
-            |params, v| {
-                products.set(products.get() + 1);
-                hvp(f, params, v)
+            |params| {
+                let params = params.clone();
+                let products = &products;
+                move |v: &(T64, Vec<T64>)| {
+                    products.set(products.get() + 1);
+                    hvp(f, &params, v)
+                }
             },
             start(),
             &mut watcher,
@@ -166,7 +170,7 @@ fn each_status_says_why() {
     let found = Lbfgs::default().minimise_with(wrong, start.clone(), &mut Silent).unwrap();
     assert_eq!((found.status, found.params), (Status::LineSearchFailed, start.clone()));
     let found = NewtonCg::default()
-        .minimise_with(|x: &T64| (x.square().sum().item(), x * 2.0), |_, v: &T64| v * f64::NAN, start, &mut Silent)
+        .minimise_with(|x: &T64| (x.square().sum().item(), x * 2.0), |_| |v: &T64| v * f64::NAN, start, &mut Silent)
         .unwrap();
     assert_eq!(found.status, Status::NotFinite);
 }
@@ -181,6 +185,18 @@ fn newton_leaves_regions_of_negative_curvature() {
     let found = newton(1e-10).minimise(f, T64::vector(&[1e-3, 0.5]), &mut Silent).unwrap();
     assert_eq!(found.status, Status::GradientTolerance);
     assert!((found.value + 0.25).abs() < 1e-12, "{found:?}");
+}
+
+/// Steps that only decrease can see negative curvature; L-BFGS then learns nothing from them.
+#[test]
+fn searches_cut_short_do_not_spoil_the_memory() {
+    let f = |x: &T64| (x.cos() + x.square() * 0.01).sum();
+    for seed in 0..20 {
+        let line_search = StrongWolfe { max_evaluations: 3, ..StrongWolfe::default() };
+        let minimiser = Lbfgs { line_search, stopping: stopping(1e-9), ..Lbfgs::default() };
+        let found = minimiser.minimise(f, draw(6, seed), &mut Silent).unwrap();
+        assert_eq!(found.status, Status::GradientTolerance, "{found:?}");
+    }
 }
 
 #[test]

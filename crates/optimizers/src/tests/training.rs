@@ -311,7 +311,7 @@ mod properties {
         }
 
         /// The perturbation of SAM has length ρ and points along the gradient; that of ASAM does not change when a
-        /// weight is scaled and its gradient as a function of it is too (Kwon et al., theorem 1).
+        /// weight is scaled and its gradient by the inverse, which is what it is for.
         #[test]
         fn perturbations_have_their_length_and_invariance(count in 1usize..20, rho in 0.001f64..1.0, scale in 0.1f64..10.0, seed in 0u64..1000) {
             let (x, g) = (draw(count, seed), draw(count, seed + 1));
