@@ -39,6 +39,7 @@ pub use error::TensorError;
 pub use gradus_autodiff_derive::Params;
 pub use ops::attention::{Attention, AttentionMask};
 pub use ops::convolution::{Convolution, TransposedConvolution};
+pub use ops::fuse::{Expression, Operand, fuse, fuse_many, try_fuse, try_fuse_many};
 pub use ops::normalisation::BatchStatistics;
 pub use ops::pooling::Pooling;
 pub use ops::recurrent::RecurrentWeights;

@@ -1,5 +1,7 @@
 //! Elementary functions of `f32` without branches, so that loops over them vectorise. `f64` uses the standard library's.
 
+use crate::Scalar;
+
 /// `e^x`: the argument is reduced to `|r| ≤ ln 2 / 2` (Cody and Waite), then a polynomial of degree 7 (interpolation at Chebyshev points).
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
@@ -104,6 +106,43 @@ fn erfc_of_positive(a: f32) -> f32 {
     let q = q * rest + 1.0;
     let q = q * rest + 1.0;
     exp(-h * h) * q * p / (1.0 + 2.0 * a)
+}
+
+/// -1, 0 or 1.
+#[inline(always)]
+pub(crate) fn sign<T: Scalar>(x: T) -> T {
+    if x > T::ZERO {
+        T::ONE
+    } else if x < T::ZERO {
+        -T::ONE
+    } else {
+        T::ZERO
+    }
+}
+
+/// `max(x, 0)`; a NaN stays.
+#[inline(always)]
+pub(crate) fn relu<T: Scalar>(x: T) -> T {
+    if x < T::ZERO { T::ZERO } else { x }
+}
+
+/// `1 / (1 + e⁻ˣ)`.
+#[inline(always)]
+pub(crate) fn sigmoid<T: Scalar>(x: T) -> T {
+    T::ONE / (T::ONE + (-x).exp())
+}
+
+/// `ln(1 + eˣ)` without overflow.
+#[inline(always)]
+pub(crate) fn softplus<T: Scalar>(x: T) -> T {
+    let positive = if x > T::ZERO { x } else { T::ZERO };
+    positive + (-x.abs()).exp().ln_1p()
+}
+
+/// Whether the value is not a number.
+#[inline(always)]
+pub(crate) fn is_nan<T: Scalar>(x: T) -> bool {
+    x.partial_cmp(&x).is_none()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod buffer;
 pub(crate) mod convolution;
 pub(crate) mod dropout;
 pub(crate) mod functions;
+pub(crate) mod fused;
 pub(crate) mod matmul;
 pub(crate) mod normalisation;
 pub(crate) mod pointwise;

@@ -30,7 +30,7 @@ fn runs(shape: &Shape, strides: &[usize; MAX_RANK], mut f: impl FnMut(usize, usi
 }
 
 /// The same walk with fewer axes: those of size 1 left out, and neighbours that are walked as one joined.
-fn joined(shape: &Shape, strides: &[usize; MAX_RANK]) -> (Shape, [usize; MAX_RANK]) {
+pub(crate) fn joined(shape: &Shape, strides: &[usize; MAX_RANK]) -> (Shape, [usize; MAX_RANK]) {
     let (mut sizes, mut steps, mut count) = ([0; MAX_RANK], [0; MAX_RANK], 0);
     for (&size, &step) in shape.iter().zip(strides).filter(|(size, _)| **size != 1) {
         if count > 0 && steps[count - 1] == step * size {
@@ -59,6 +59,29 @@ pub(crate) fn gather<T: Scalar>(x: &[T], shape: &Shape, strides: &[usize; MAX_RA
         }
     });
     out
+}
+
+/// The elements from `start` of the row-major copy of the view of `x`, one for each element of `out`.
+pub(crate) fn gather_range<T: Scalar>(x: &[T], shape: &Shape, strides: &[usize; MAX_RANK], start: usize, out: &mut [T]) {
+    let run = shape.last().copied().unwrap_or(1);
+    let step = if shape.is_empty() { 0 } else { strides[shape.len() - 1] };
+    let lead = shape.len().saturating_sub(1);
+    let (mut line, mut within) = (start / run.max(1), start % run.max(1));
+    let mut rest = out;
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at_mut((run - within).min(rest.len()));
+        let (mut place, mut from) = (line, within * step);
+        for axis in (0..lead).rev() {
+            from += place % shape[axis] * strides[axis];
+            place /= shape[axis];
+        }
+        match step {
+            0 => now.fill(x[from]),
+            1 => now.copy_from_slice(&x[from..from + now.len()]),
+            _ => now.iter_mut().zip(x[from..].iter().step_by(step)).for_each(|(o, &x)| *o = x),
+        }
+        (rest, line, within) = (later, line + 1, 0);
+    }
 }
 
 /// Side of the blocks in which a matrix is transposed: a block of each side fits the vector registers.

@@ -2,31 +2,32 @@
 
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI, FRAC_2_SQRT_PI};
 
+use crate::kernels::functions::{relu, sigmoid, softplus};
 use crate::{Scalar, Tensor};
 
 impl<T: Scalar> Tensor<T> {
     /// The logistic function `1 / (1 + e⁻ˣ)`.
     #[track_caller]
     pub fn sigmoid(&self) -> Self {
-        self.of_output("sigmoid", logistic, |y| y - y * y, |y| y - &(y * y))
+        self.of_output("sigmoid", sigmoid, |y| y - y * y, |y| y - &(y * y))
     }
 
     /// The logarithm of the logistic function, `-ln(1 + e⁻ˣ)`, without overflow.
     #[track_caller]
     pub fn log_sigmoid(&self) -> Self {
-        self.of_input("log_sigmoid", |x| -softplus(-x), |x| logistic(-x), |x| (-x).sigmoid())
+        self.of_input("log_sigmoid", |x| -softplus(-x), |x| sigmoid(-x), |x| (-x).sigmoid())
     }
 
     /// `ln(1 + eˣ)`, a smooth `max(x, 0)`, without overflow.
     #[track_caller]
     pub fn softplus(&self) -> Self {
-        self.of_input("softplus", softplus, logistic, Tensor::sigmoid)
+        self.of_input("softplus", softplus, sigmoid, Tensor::sigmoid)
     }
 
     /// `max(x, 0)`; the derivative at 0 is 0.
     #[track_caller]
     pub fn relu(&self) -> Self {
-        self.of_input("relu", |x| if x < T::ZERO { T::ZERO } else { x }, step, |x| x.greater_than(T::ZERO))
+        self.of_input("relu", relu, step, |x| x.greater_than(T::ZERO))
     }
 
     /// `x` where it is positive, else `slope · x` (Maas, Hannun, Ng 2013); the derivative at 0 is `slope`.
@@ -52,12 +53,12 @@ impl<T: Scalar> Tensor<T> {
     #[track_caller]
     pub fn silu(&self) -> Self {
         let slope = |x: T| {
-            let s = logistic(x);
+            let s = sigmoid(x);
             s + x * s * (T::ONE - s)
         };
         self.of_input(
             "silu",
-            |x| x * logistic(x),
+            |x| x * sigmoid(x),
             slope,
             |x| {
                 let s = x.sigmoid();
@@ -96,15 +97,15 @@ impl<T: Scalar> Tensor<T> {
     pub fn gelu_tanh(&self) -> Self {
         // ½ (1 + tanh u) is the logistic function of 2u, which does not cancel for negative `x`.
         let double = 2.0 * FRAC_2_PI.sqrt();
-        let [first, third, slope_third] = [double, double * CUBIC, 3.0 * double * CUBIC].map(T::from_f64);
+        let [first, third, slope_third] = [double, double * GELU_CUBIC, 3.0 * double * GELU_CUBIC].map(T::from_f64);
         let inner = move |x: T| x * (first + third * x * x);
         let slope = move |x: T| {
-            let s = logistic(inner(x));
+            let s = sigmoid(inner(x));
             s + x * s * (T::ONE - s) * (first + slope_third * x * x)
         };
         self.of_input(
             "gelu_tanh",
-            move |x| x * logistic(inner(x)),
+            move |x| x * sigmoid(inner(x)),
             slope,
             move |x| {
                 let square = x.square();
@@ -116,18 +117,9 @@ impl<T: Scalar> Tensor<T> {
 }
 
 /// The coefficient of the cube in the tanh form of the Gaussian error linear unit.
-const CUBIC: f64 = 0.044_715;
+pub(super) const GELU_CUBIC: f64 = 0.044_715;
 /// `1 / √(2π)`, the standard normal density at 0.
 const DENSITY: f64 = 0.5 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2;
-
-fn logistic<T: Scalar>(x: T) -> T {
-    T::ONE / (T::ONE + (-x).exp())
-}
-
-fn softplus<T: Scalar>(x: T) -> T {
-    let positive = if x > T::ZERO { x } else { T::ZERO };
-    positive + (-x.abs()).exp().ln_1p()
-}
 
 fn step<T: Scalar>(x: T) -> T {
     if x > T::ZERO { T::ONE } else { T::ZERO }

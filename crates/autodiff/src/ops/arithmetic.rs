@@ -112,7 +112,7 @@ impl<T: Scalar> Rule<T> for Binary<T> {
 }
 
 /// Whether the leading axes that number the `batch` examples have equal sizes.
-fn leading_axes_agree(a: &[usize], b: &[usize], batch: usize) -> bool {
+pub(super) fn leading_axes_agree(a: &[usize], b: &[usize], batch: usize) -> bool {
     let mut seen = 1;
     for (&a, &b) in a.iter().zip(b) {
         if seen % batch == 0 {

@@ -1,6 +1,7 @@
 //! Comparisons and choices element by element.
 
 use super::arithmetic::or_panic;
+use crate::kernels::functions::is_nan;
 use crate::kernels::{Buffer, pointwise};
 use crate::node::{Cx, Rule};
 use crate::{Scalar, Shape, Tensor, TensorError};
@@ -139,10 +140,6 @@ impl<T: Scalar> Tensor<T> {
     pub fn try_minimum(&self, other: &Self) -> Result<Self, TensorError> {
         self.compare("minimum", other, |a, b| a <= b || is_nan(a))?.try_where(self, other)
     }
-}
-
-fn is_nan<T: Scalar>(x: T) -> bool {
-    x.partial_cmp(&x).is_none()
 }
 
 fn mismatch(operation: &'static str, left: &[usize], right: &[usize]) -> TensorError {

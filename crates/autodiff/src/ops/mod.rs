@@ -7,6 +7,7 @@ mod cast;
 mod choice;
 pub(crate) mod convolution;
 mod dropout;
+pub(crate) mod fuse;
 mod index;
 mod layout;
 mod loss;

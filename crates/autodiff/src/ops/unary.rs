@@ -2,7 +2,7 @@
 
 use std::f64::consts::FRAC_2_SQRT_PI;
 
-use crate::kernels::pointwise;
+use crate::kernels::{functions, pointwise};
 use crate::node::{Activation, Cx, Rule};
 use crate::{Scalar, Tensor};
 
@@ -255,19 +255,19 @@ impl<T: Scalar> Tensor<T> {
     /// The absolute value; the derivative at 0 is 0.
     #[track_caller]
     pub fn abs(&self) -> Self {
-        self.of_input("abs", T::abs, sign, Tensor::sign)
+        self.of_input("abs", T::abs, functions::sign, Tensor::sign)
     }
 
     /// -1, 0 or 1; a constant to every derivative.
     #[track_caller]
     pub fn sign(&self) -> Self {
-        self.constant_map(sign)
+        self.constant_map(functions::sign)
     }
 
     /// -1, 0 or 1, with the derivative of the identity: the straight-through estimator (Bengio, Léonard, Courville 2013).
     #[track_caller]
     pub fn sign_straight_through(&self) -> Self {
-        self.straight_through(sign)
+        self.straight_through(functions::sign)
     }
 
     /// The greatest whole number that is not greater; a constant to every derivative.
@@ -355,16 +355,6 @@ impl<T: Scalar> Tensor<T> {
 /// `e^{-x²}`.
 fn gaussian<T: Scalar>(x: &Tensor<T>) -> Tensor<T> {
     (-x.square()).exp()
-}
-
-fn sign<T: Scalar>(x: T) -> T {
-    if x > T::ZERO {
-        T::ONE
-    } else if x < T::ZERO {
-        -T::ONE
-    } else {
-        T::ZERO
-    }
 }
 
 struct Power<T: Scalar> {
