@@ -118,4 +118,4 @@ def w11(arrays):
     return Function(lambda a, b: a @ b, arguments, lambda result: {"product": result})
 
 
-protocol.serve(jax.__version__, {"W1": w1, "W5": w5, "W6": w6, "W7": w7, "W8": w8, "W10": w10, "W11": w11})
+protocol.serve(jax.__version__, {"W1": w1, "W5": w5, "W6": w6, "W7": w7, "W8": w8, "W10": w10, "W10-fused": w10, "W11": w11})

@@ -109,4 +109,4 @@ def w11(arrays):
     return Function(lambda: a @ b, lambda result: {"product": result})
 
 
-protocol.serve(torch.__version__, {"W1": w1, "W5": w5, "W6": w6, "W7": w7, "W8": w8, "W10": w10, "W11": w11})
+protocol.serve(torch.__version__, {"W1": w1, "W5": w5, "W6": w6, "W7": w7, "W8": w8, "W10": w10, "W10-fused": w10, "W11": w11})

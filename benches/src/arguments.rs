@@ -16,7 +16,7 @@ them *.machine.json; those of --only are named *-part and leave an earlier full 
 Usage: cargo xtask bench [--peers] [-- OPTIONS]
 
 Options:
-  --only W1,W7   These workloads only (W1, W5, W6, W7, W8, W10, W11)
+  --only W1,W7   These workloads only (W1, W5, W6, W7, W8, W10, W10-fused, W11)
   --rounds N     Turns of each side on each workload, at least 1 [default: 9]
   --threads N    Threads of each side, at least 1 [default: 2]
   --python PATH  The Python that has the peers' packages; `--peers` passes it

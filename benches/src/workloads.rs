@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use gradus_autodiff::{Params, Tensor, hvp, jacobian, per_example, value_and_grad};
+use gradus_autodiff::{Params, Tensor, fuse, hvp, jacobian, per_example, value_and_grad};
 use gradus_base::StreamRng;
 use gradus_checkpoint::{Checkpoint, CheckpointError, DType, NamedArray};
 use gradus_optimizers::{Adam, Rule, Sgd};
@@ -28,7 +28,8 @@ pub(crate) struct Workload {
 pub(crate) type Make = fn() -> Result<Workload, Failure>;
 
 /// Every workload by name.
-pub(crate) const ALL: [(&str, Make); 7] = [("W1", w1), ("W5", w5), ("W6", w6), ("W7", w7), ("W8", w8), ("W10", w10), ("W11", w11)];
+pub(crate) const ALL: [(&str, Make); 8] =
+    [("W1", w1), ("W5", w5), ("W6", w6), ("W7", w7), ("W8", w8), ("W10", w10), ("W10-fused", w10_fused), ("W11", w11)];
 
 impl Workload {
     /// Calls before the timed ones.
@@ -264,19 +265,36 @@ fn w8() -> Result<Workload, Failure> {
 
 /// Elementwise functions one by one, value and gradient.
 fn w10() -> Result<Workload, Failure> {
-    let rng = &mut rng("W10");
-    let x = normal(&[1_000_000], rng);
-    let inputs = Arrays::default().tensor("x", &x)?.0;
-    let chain = |z: &Tensor| {
-        let mut z = z.clone();
+    elementwise("W10", |x| {
+        let mut z = x.clone();
         for _ in 0..4 {
             z = (-(z.tanh() * 1.1 + 0.3).square()).exp();
         }
-        z.sum()
-    };
-    let run = move || Ok(value_and_grad(chain, &x));
+        z
+    })
+}
+
+/// The same functions in one pass over memory.
+fn w10_fused() -> Result<Workload, Failure> {
+    elementwise("W10-fused", |x| {
+        fuse(
+            |[mut z]| {
+                for _ in 0..4 {
+                    z = (-(z.tanh() * 1.1 + 0.3).square()).exp();
+                }
+                z
+            },
+            [x],
+        )
+    })
+}
+
+fn elementwise(name: &'static str, chain: impl Fn(&Tensor) -> Tensor + 'static) -> Result<Workload, Failure> {
+    let x = normal(&[1_000_000], &mut rng("W10"));
+    let inputs = Arrays::default().tensor("x", &x)?.0;
+    let run = move || Ok(value_and_grad(|x: &Tensor| chain(x).sum(), &x));
     let arrays = |(value, gradient): &(Tensor, Tensor)| Arrays::default().tensor("value", value)?.tensor("gradient", gradient);
-    Ok(Workload { name: "W10", calls: 12, tolerance: 1e-4, inputs, work: function(run, arrays) })
+    Ok(Workload { name, calls: 12, tolerance: 1e-4, inputs, work: function(run, arrays) })
 }
 
 /// A matrix product.

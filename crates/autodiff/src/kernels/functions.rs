@@ -24,8 +24,9 @@ pub(crate) fn exp(x: f32) -> f32 {
     // 2ⁿ in two factors, so that results below the normal range are rounded once and not cut off.
     let n = shifted.to_bits().wrapping_sub(ROUND.to_bits()) as i32;
     let half = n >> 1;
-    let power = |n: i32| f32::from_bits(((n + 127) as u32) << 23);
-    y * power(half) * power(n - half)
+    let power = |n: i32| f32::from_bits((n.wrapping_add(127) as u32) << 23);
+    // Wrapping: a check for overflow would keep the loop around from being vectorised.
+    y * power(half) * power(n.wrapping_sub(half))
 }
 
 /// `tanh x`: an odd polynomial below 0.625, else `1 - 2 / (e^{2|x|} + 1)`.

@@ -305,7 +305,7 @@ impl<T: Scalar> Blocks<'_, '_, T> {
                 with_operator!(operator, |f| zip(out, a, b, f))
             }
             Operation::Product { factors: [a, b], scale, shift } => {
-                zip(out, self.source(a), self.source(b), |a, b| a * b * scale + shift);
+                zip(out, self.source(a), self.source(b), move |a, b| a * b * scale + shift);
             }
             Operation::Select([mask, a, b]) => select(out, self.source(mask), self.source(a), self.source(b)),
         }
@@ -313,35 +313,42 @@ impl<T: Scalar> Blocks<'_, '_, T> {
     }
 }
 
+// Closures own what they capture, and move it into the loop's function: a number behind a reference would have to be read again
+// after each element that is written, and the loop would not be vectorised.
+
 fn map<T: Scalar>(out: &mut [T], x: Source<'_, T>, f: impl Fn(T) -> T) {
     match x {
-        Source::Slice(x) => vectorised(|| out.iter_mut().zip(x).for_each(|(o, &x)| *o = f(x))),
+        Source::Slice(x) => vectorised(move || {
+            let f = f;
+            out.iter_mut().zip(x).for_each(|(o, &x)| *o = f(x));
+        }),
         Source::Constant(x) => out.fill(f(x)),
     }
 }
 
 fn zip<T: Scalar>(out: &mut [T], a: Source<'_, T>, b: Source<'_, T>, f: impl Fn(T, T) -> T) {
     match (a, b) {
-        (Source::Slice(a), Source::Slice(b)) => vectorised(|| {
+        (Source::Slice(a), Source::Slice(b)) => vectorised(move || {
+            let f = f;
             for ((o, &a), &b) in out.iter_mut().zip(a).zip(b) {
                 *o = f(a, b);
             }
         }),
-        (a, Source::Constant(b)) => map(out, a, |a| f(a, b)),
-        (Source::Constant(a), b) => map(out, b, |b| f(a, b)),
+        (a, Source::Constant(b)) => map(out, a, move |a| f(a, b)),
+        (Source::Constant(a), b) => map(out, b, move |b| f(a, b)),
     }
 }
 
 fn select<T: Scalar>(out: &mut [T], mask: Source<'_, T>, a: Source<'_, T>, b: Source<'_, T>) {
     let choose = |mask: T, a: T, b: T| if mask == T::ZERO { b } else { a };
     match (mask, a, b) {
-        (Source::Slice(mask), Source::Slice(a), Source::Slice(b)) => vectorised(|| {
+        (Source::Slice(mask), Source::Slice(a), Source::Slice(b)) => vectorised(move || {
             for (((o, &mask), &a), &b) in out.iter_mut().zip(mask).zip(a).zip(b) {
                 *o = choose(mask, a, b);
             }
         }),
-        (mask, a, Source::Constant(b)) => zip(out, mask, a, |mask, a| choose(mask, a, b)),
-        (mask, Source::Constant(a), b) => zip(out, mask, b, |mask, b| choose(mask, a, b)),
-        (Source::Constant(mask), a, b) => zip(out, a, b, |a, b| choose(mask, a, b)),
+        (mask, a, Source::Constant(b)) => zip(out, mask, a, move |mask, a| choose(mask, a, b)),
+        (mask, Source::Constant(a), b) => zip(out, mask, b, move |mask, b| choose(mask, a, b)),
+        (Source::Constant(mask), a, b) => zip(out, a, b, move |a, b| choose(mask, a, b)),
     }
 }

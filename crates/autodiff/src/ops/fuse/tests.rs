@@ -24,10 +24,7 @@ fn assert_close(a: &T64, b: &T64, tolerance: f64) {
 }
 
 /// The chain of the elementwise benchmark.
-fn chain<'t, T: Scalar>(x: Expression<'t, T>) -> Expression<'t, T>
-where
-    T: Operand<'t, T>,
-{
+fn chain<'t, T: Scalar + Operand<'t, T>>(x: Expression<'t, T>) -> Expression<'t, T> {
     (0..4).fold(x, |z, _| (-(z.tanh() * T::from_f64(1.1) + T::from_f64(0.3)).square()).exp())
 }
 
@@ -310,7 +307,7 @@ fn traced(f: impl for<'t> FnOnce([Expression<'t, f64>; 2]) -> Expression<'t, f64
 #[test]
 fn equal_values_are_one_and_constants_are_computed_at_once() {
     let count = |f: fn([Expression<'_, f64>; 2]) -> Expression<'_, f64>| {
-        let (program, output) = traced(|symbols| f(symbols));
+        let (program, output) = traced(f);
         live(&program, &[output]).into_iter().filter(|&live| live).count()
     };
     assert_eq!(count(|[x, y]| (x + y) * (y + x)), 4);
