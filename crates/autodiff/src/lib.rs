@@ -1,5 +1,7 @@
-//! Tensors with composable derivative transforms: [`grad`], [`vjp`], [`jvp`], [`hvp`], [`jacobian`], [`hessian`] and
-//! per-example gradients ([`per_example()`]). Derivatives are functions of functions, and a model is plain data ([`Params`]).
+//! Tensors with composable derivative transforms: [`grad`], [`vjp`], [`jvp`], [`hvp`], [`jacobian`], [`hessian`] and its
+//! diagonal, per-example gradients ([`per_example()`]), derivatives recorded for many products ([`linearize_gradient`]),
+//! recomputation ([`checkpoint`]) and values in the middle ([`tap()`]). Derivatives are functions of functions, and a model is
+//! plain data ([`Params`]).
 //!
 //! ```
 //! use gradus_autodiff::{Params, Tensor, value_and_grad};

@@ -344,6 +344,9 @@ pub(crate) struct Pass<'a> {
     pub(crate) bit: u64,
     /// Their ids, ascending.
     pub(crate) leaves: &'a [u64],
+    /// The first leaf and the nodes after this id are visited. With the id of the last variable of the level, operations on
+    /// other variables than the one leaf need not make their gradients.
+    pub(crate) beyond: u64,
     /// How many gradients are stacked along a new first axis, if they are.
     pub(crate) stack: Option<usize>,
     pub(crate) relu: ReluRule,
@@ -351,7 +354,7 @@ pub(crate) struct Pass<'a> {
 
 impl<'a> Pass<'a> {
     pub(crate) fn new(bit: u64, leaves: &'a [u64]) -> Self {
-        Self { bit, leaves, stack: None, relu: ReluRule::Plain }
+        Self { bit, leaves, beyond: leaves.first().copied().unwrap_or(u64::MAX), stack: None, relu: ReluRule::Plain }
     }
 
     pub(crate) fn stacked(bit: u64, leaves: &'a [u64], count: usize) -> Self {
@@ -381,7 +384,7 @@ impl<'a> Pass<'a> {
         crossed: &mut Outputs<T::Other>,
     ) {
         let first = self.leaves.first().copied().unwrap_or(u64::MAX);
-        let wanted = |node: &NodeRef<T>| node.depends & self.bit != 0 && node.id >= first;
+        let wanted = |node: &NodeRef<T>| node.depends & self.bit != 0 && (node.id > self.beyond || node.id == first);
         let mut frontier = Frontier(Vec::new());
         for (output, g) in outputs {
             if let Some(root) = output.into_node().filter(&wanted) {

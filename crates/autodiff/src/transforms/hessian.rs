@@ -110,7 +110,9 @@ impl<P: Params> LinearizedGradient<P> {
     /// Entries `first..first + count` of the diagonal that belong to one tensor, `[count]`.
     fn entries(&self, g: &Tensor<P::Elem>, id: u64, x: &Tensor<P::Elem>, first: usize, count: usize) -> Tensor<P::Elem> {
         let seeds = units(first, count, x.shape());
-        let Some(rows) = Pass::stacked(self.bit, &[id], count).run([(g.clone(), seeds)]).pop().flatten() else {
+        let (own, beyond) = ([id], self.ids.last().copied().unwrap_or(id));
+        let pass = Pass { beyond, ..Pass::stacked(self.bit, &own, count) };
+        let Some(rows) = pass.run([(g.clone(), seeds)]).pop().flatten() else {
             return Tensor::zeros(&[count]);
         };
         let columns: Vec<usize> = (first..first + count).collect();

@@ -23,7 +23,9 @@ pub use relu_rule::{ReluRule, grad_with, vjp_with};
 pub use reverse::{grad, value_and_grad, vjp};
 pub use tap::{Tap, TappedGradient, tap, tapped_grad, tapped_vjp, with_taps, with_taps_replaced};
 
+use crate::kernels::Buffer;
 use crate::node::leaf;
+use crate::tensor::checked;
 use crate::{Params, Scalar, Tensor};
 
 /// A model whose tensors are variables of the level `bit`, and their ids.
@@ -55,12 +57,13 @@ const STACK: usize = 128;
 /// The unit tensors `first..first + count` of a shape, stacked: `[count, shape..]`.
 #[track_caller]
 fn units<T: Scalar>(first: usize, count: usize, shape: &[usize]) -> Tensor<T> {
-    let stack = Tensor::<T>::zeros(&[&[count], shape].concat());
-    let (size, mut values) = (stack.count() / count.max(1), stack.to_vec());
+    let shape = checked(&[&[count], shape].concat());
+    let size = shape.count() / count.max(1);
+    let mut values = Buffer::filled(T::ZERO, shape.count());
     for i in 0..count {
         values[i * size + first + i] = T::ONE;
     }
-    Tensor::raw(values, *stack.shape_ref())
+    Tensor::raw(values, shape)
 }
 
 /// The blocks of at most [`STACK`] that `0..count` is cut into: where each begins, and its size.
