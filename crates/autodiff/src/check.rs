@@ -5,7 +5,7 @@
 #[cfg(any(test, feature = "proptest"))]
 pub mod strategies;
 
-use crate::{Params, Tensor, TensorError, grad, hvp, jacobian, jvp, vjp};
+use crate::{Params, Tensor, TensorError, grad, hvp, jacobian_forward, jacobian_reverse, jvp, vjp};
 
 /// How a derivative disagrees with what it was compared with.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -77,20 +77,22 @@ fn weighted(y: &Tensor<f64>) -> Tensor<f64> {
     (y * Tensor::from_fn(y.shape(), |i| 0.3 + (i as f64 * 0.7).sin())).sum()
 }
 
-/// Compares the ways to a Jacobian with each other, to 1e-10: rows that are pulled back together ([`jacobian`]), one
-/// row at a time ([`vjp`]), and along a fixed random direction by forward mode ([`jvp`]). They differ where a rule is wrong
-/// for stacked gradients, or not linear in the gradient.
+/// Compares the ways to a Jacobian with each other, to 1e-10: rows that are pulled back together ([`jacobian_reverse`]), one
+/// row at a time ([`vjp`]), columns that are pushed forward together ([`jacobian_forward`]), and one fixed random direction
+/// ([`jvp`]). They differ where a rule is wrong for stacked gradients, or not linear in the gradient.
 ///
 /// # Errors
 /// The first [`Disagreement`].
 pub fn modes(f: impl Fn(&Tensor<f64>) -> Tensor<f64>, x: &Tensor<f64>) -> Result<(), Disagreement> {
     const TOLERANCE: f64 = 1e-10;
     let (y, pullback) = vjp(&f, x);
-    let together = jacobian(&f, x).reshape(&[y.count(), x.count()]);
+    let together = jacobian_reverse(&f, x).reshape(&[y.count(), x.count()]);
     for i in 0..y.count() {
         let row = pullback(&Tensor::from_fn(y.shape(), |j| f64::from(i == j)));
         compare("row of the Jacobian", together.narrow(0, i, 1).as_slice(), TOLERANCE, |j| Ok(row.as_slice()[j]))?;
     }
+    let columns = jacobian_forward(&f, x);
+    compare("Jacobian by columns", columns.as_slice(), TOLERANCE, |i| Ok(together.as_slice()[i]))?;
     let v = x.normal_like(&mut gradus_base::stream(0, "check", 1));
     let along = together.matmul(&v.reshape(&[x.count()]));
     compare("forward mode", jvp(&f, x, &v).1.as_slice(), TOLERANCE, |i| Ok(along.as_slice()[i]))

@@ -261,9 +261,12 @@ pub(crate) fn run_rule<T: Scalar>(
         node.rule.backward(g, &mut cx);
         cx.found
     };
-    let g = match mode.relu.gate(node.rule.activation(), node.rule.name(), g) {
-        Gated::Pulled(gradient) => return vec![(0, gradient)],
-        Gated::Incoming(g) => g,
+    let g = match mode.relu {
+        ReluRule::Plain => g,
+        rule => match rule.gate(node.rule.activation(), node.rule.name(), g) {
+            Gated::Pulled(gradient) => return vec![(0, gradient)],
+            Gated::Incoming(g) => g,
+        },
     };
     let count = match mode.stack {
         Some(count) if !node.rule.stacks() => count,

@@ -13,10 +13,10 @@ use crate::{Params, Scalar, Tensor};
 /// (Chen, Xu, Zhang and Guestrin, 2016). A chain of `n` steps in segments of `√n` needs memory for `2 √n` steps and one more
 /// evaluation.
 ///
-/// `f` is evaluated once here and once in each pass that goes back through the result, and must return the same each time: what
-/// is random, such as a mask of dropout, is drawn outside and given to it. Where an outer derivative is being
-/// taken, the backward step is itself recomputed rather than recorded, so that derivatives of every order need little memory.
-/// Per-example gradients refuse a checkpoint that takes the inputs' examples. Taps inside `f` are not heard.
+/// `f` is evaluated once here and once in each pass that goes back through the result, and must return the same each time:
+/// what is random, such as a mask of dropout, is drawn outside and given to it. Where an outer derivative is being taken, the
+/// backward step is itself recomputed rather than recorded, so that derivatives of every order need little memory. Per-example
+/// gradients refuse a checkpoint that examples pass through. Taps inside `f` are not heard.
 ///
 /// ```
 /// use gradus_autodiff::{Tensor, checkpoint, grad};

@@ -6,5 +6,5 @@
 mod case;
 mod elementwise;
 mod sequence;
-mod transforms;
 mod spatial;
+mod transforms;
