@@ -1,6 +1,6 @@
 //! Convolution (cross-correlation) along up to three axes, by patches: the patches of an image become a matrix, and the
 //! convolution a product. A *unit* is what one group of filters sees of one image, and what it makes of it: contiguous
-//! in every tensor. One unit at a time per task, single-thread products inside.
+//! in every tensor. One unit at a time per task, single-thread products inside unless there is a single unit.
 
 use rayon::prelude::*;
 
@@ -47,6 +47,11 @@ impl Geometry {
     /// Elements of one unit of the images, of the outputs, and of the filters.
     fn unit(&self) -> [usize; 3] {
         [self.channels * self.input.iter().product::<usize>(), self.filters * self.positions(), self.filters * self.patch()]
+    }
+
+    /// Threads inside a product: all where there is a single unit.
+    fn threads(&self) -> usize {
+        if self.batch * self.groups == 1 { rayon::current_num_threads() } else { 1 }
     }
 
     /// Whether the patch of each position is its pixel, so that the image is the patch matrix.
@@ -162,7 +167,7 @@ impl Geometry {
             let (x, w) = (part(x, unit, image), part(w, unit % self.groups, weights));
             if self.filters >= DIRECT {
                 let columns = self.patches(x, columns);
-                return T::gemm([self.filters, positions, patch], (w, false), (columns, false), y, false, 1);
+                return T::gemm([self.filters, positions, patch], (w, false), (columns, false), y, false, self.threads());
             }
             y.fill(T::ZERO);
             for (y, w) in y.chunks_exact_mut(positions).zip(w.chunks_exact(patch.max(1))) {
@@ -194,9 +199,9 @@ impl Geometry {
                     });
                 }
             } else if self.is_pointwise() {
-                T::gemm([patch, positions, self.filters], (w, true), (g, false), x, false, 1);
+                T::gemm([patch, positions, self.filters], (w, true), (g, false), x, false, self.threads());
             } else {
-                T::gemm([patch, positions, self.filters], (w, true), (g, false), columns, false, 1);
+                T::gemm([patch, positions, self.filters], (w, true), (g, false), columns, false, self.threads());
                 self.add_patches(columns, x);
             }
         });
@@ -234,7 +239,7 @@ impl Geometry {
         let (x, g) = (part(x, unit, image), part(g, unit, maps));
         if self.filters >= DIRECT {
             let rows = super::strided::transpose(self.patches(x, columns), patch, positions);
-            return T::gemm([self.filters, patch, positions], (g, false), (&rows, false), sum, true, 1);
+            return T::gemm([self.filters, patch, positions], (g, false), (&rows, false), sum, true, self.threads());
         }
         for (g, sum) in g.chunks_exact(positions.max(1)).zip(sum.chunks_exact_mut(patch)) {
             vectorised(|| self.runs(|row, first, input, length| sum[row] += dot(&g[first..first + length], &x[input..], self.stride[2])));

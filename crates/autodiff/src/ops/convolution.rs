@@ -64,6 +64,17 @@ enum Kind {
     Filters,
 }
 
+impl Kind {
+    /// The operands' roles.
+    fn operands(self) -> [Kind; 2] {
+        match self {
+            Kind::Output => [Kind::Images, Kind::Filters],
+            Kind::Images => [Kind::Output, Kind::Filters],
+            Kind::Filters => [Kind::Images, Kind::Output],
+        }
+    }
+}
+
 /// A convolution along the last `axes` of the geometry's three.
 #[derive(Clone, Copy)]
 struct Operation {
@@ -142,6 +153,40 @@ impl Operation {
         y.record([a.node().cloned(), b.node().cloned(), None], || Bilinear { kind, operation: self, a: a.clone(), b: b.clone() })
     }
 
+    /// [`Operation::apply`] to each tensor of a stack in place of operand `which`, stacked. In `output[batch, filter] =
+    /// Σ images[batch, channel] filters[filter, channel]` an operand shares one index with the result: that takes the stack in.
+    fn apply_to_stack<T: Scalar>(self, kind: Kind, a: &Tensor<T>, b: &Tensor<T>, which: usize) -> Tensor<T> {
+        let (role, stack, mut all) = (kind.operands()[which], [a, b][which], self);
+        let count = stack.shape()[0];
+        // The index, and its axis in the operand and in the result, where groups have an axis of their own.
+        let (size, from, to) = match (kind, which) {
+            (Kind::Output | Kind::Images, 0) => (&mut all.geometry.batch, 0, 0),
+            (Kind::Output, _) => (&mut all.geometry.filters, 1, 2),
+            (Kind::Images, _) | (Kind::Filters, 0) => (&mut all.geometry.channels, 2, 2),
+            (Kind::Filters, _) => (&mut all.geometry.filters, 2, 1),
+        };
+        *size *= count;
+        let axes = 3 + self.axes;
+        let into: Vec<usize> = (1..=from).chain([0]).chain(from + 1..=axes).collect();
+        let operand = stack.reshape(&[&[count], &self.split(role)[..]].concat()).permute(&into).reshape(&all.shape(role));
+        let y = if which == 0 { all.apply(kind, &operand, b) } else { all.apply(kind, a, &operand) };
+        let mut split = self.split(kind);
+        split.insert(to, count);
+        let out: Vec<usize> = [to].into_iter().chain(0..to).chain(to + 1..=axes).collect();
+        y.reshape(&split).permute(&out).reshape(&[&[count], &self.shape(kind)[..]].concat())
+    }
+
+    /// The shape with an axis of its own for the groups.
+    fn split(&self, kind: Kind) -> Vec<usize> {
+        let Geometry { batch, groups, channels, filters, .. } = self.geometry;
+        let lead = match kind {
+            Kind::Output => [batch, groups, filters],
+            Kind::Images => [batch, groups, channels],
+            Kind::Filters => [groups, filters, channels],
+        };
+        [&lead, &self.shape(kind)[2..]].concat()
+    }
+
     /// The gradients of the filters for each of `examples` equal parts of the batch, stacked: every example is a group of
     /// its own. `images` and `g` are those of a [`Kind::Filters`].
     fn filters_of_examples<T: Scalar>(mut self, images: &Tensor<T>, g: &Tensor<T>, examples: usize) -> Tensor<T> {
@@ -162,15 +207,19 @@ impl<T: Scalar> Rule<T> for Bilinear<T> {
         self.operation.name
     }
     fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>) {
-        let of = |kind, a: &Tensor<T>, b: &Tensor<T>| self.operation.apply(kind, a, b);
+        let stacked = g.rank() > self.operation.axes + 2;
+        let of = |kind: Kind, a: &Tensor<T>, b: &Tensor<T>, place_of_g: usize| match stacked {
+            false => self.operation.apply(kind, a, b),
+            true => self.operation.apply_to_stack(kind, a, b, place_of_g),
+        };
         if cx.wants(0) {
             let b = cx.get(&self.b);
             cx.add(
                 0,
                 match self.kind {
-                    Kind::Output => of(Kind::Images, &g, &b),
-                    Kind::Images => of(Kind::Output, &g, &b),
-                    Kind::Filters => of(Kind::Images, &b, &g),
+                    Kind::Output => of(Kind::Images, &g, &b, 0),
+                    Kind::Images => of(Kind::Output, &g, &b, 0),
+                    Kind::Filters => of(Kind::Images, &b, &g, 1),
                 },
             );
         }
@@ -179,12 +228,15 @@ impl<T: Scalar> Rule<T> for Bilinear<T> {
             cx.add(
                 1,
                 match self.kind {
-                    Kind::Output => of(Kind::Filters, &a, &g),
-                    Kind::Images => of(Kind::Filters, &g, &a),
-                    Kind::Filters => of(Kind::Output, &a, &g),
+                    Kind::Output => of(Kind::Filters, &a, &g, 1),
+                    Kind::Images => of(Kind::Filters, &g, &a, 0),
+                    Kind::Filters => of(Kind::Output, &a, &g, 1),
                 },
             );
         }
+    }
+    fn stacks(&self) -> bool {
+        true
     }
     fn keeps_examples(&self, parent: usize, batch: usize) -> bool {
         self.kind != Kind::Filters && parent == 0 && self.operation.geometry.batch.is_multiple_of(batch)

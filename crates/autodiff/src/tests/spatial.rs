@@ -221,6 +221,43 @@ fn pooling_and_resizing_keep_examples_apart_and_take_stacks() {
     check_modes("conv_transpose2d", |x| x.conv_transpose2d(&random(&[2, 1, 2, 2], 3), None, Default::default()).square(), &x);
 }
 
+#[test]
+fn stacked_cotangents_of_convolutions() {
+    let options = Convolution { stride: [2, 1], padding: [1, 0], dilation: [1, 2], groups: 2 };
+    let (x, w) = (random(&[2, 4, 4, 3], 1), random(&[6, 2, 3, 2], 2));
+    check_modes("conv2d images", |x| x.conv2d(&w, None, options).square(), &x);
+    check_modes("conv2d filters", |w| x.conv2d(w, None, options).square(), &w);
+    let back = TransposedConvolution { stride: [1, 2], padding: [1, 0], groups: 2, ..Default::default() };
+    let v = random(&[4, 3, 3, 2], 3);
+    check_modes("conv_transpose2d images", |x| x.conv_transpose2d(&v, None, back).square(), &x);
+    check_modes("conv_transpose2d filters", |v| x.conv_transpose2d(v, None, back).square(), &v);
+    // The gradient of the filters is a convolution of its own, with cotangents of the filters' shape.
+    check_modes("gradient of filters", |x| grad(|w: &T64| x.conv2d(w, None, options).square().sum(), &w), &x);
+    check_modes("gradient of filters", |w| grad(|w: &T64| x.conv2d(w, None, options).square().sum(), w), &w);
+    check_modes("conv1d without images", |w| T64::zeros(&[0, 2, 3]).conv1d(w, None, Convolution::default()), &random(&[2, 2, 2], 4));
+}
+
+#[test]
+fn the_same_bits_on_any_number_of_threads() {
+    let wave = |shape: &[usize]| Tensor::<f32>::from_fn(shape, |i| (i as f32 * 0.37).sin());
+    let (x, w, deep) = (wave(&[1, 64, 32, 32]), wave(&[64, 64, 3, 3]), wave(&[64, 1, 3, 3]));
+    let same = Convolution { padding: [1, 1], ..Default::default() };
+    let all = || {
+        let of_one = |(x, w): &(Tensor, Tensor)| x.conv2d(w, None, same).square().sum();
+        let depthwise = |(x, w): &(Tensor, Tensor)| x.conv2d(w, None, Convolution { groups: 64, ..same }).square().sum();
+        let transposed = |(x, w): &(Tensor, Tensor)| x.conv_transpose2d(w, None, Default::default()).square().sum();
+        let found =
+            [grad(of_one, &(x.clone(), w.clone())), grad(depthwise, &(x.clone(), deep.clone())), grad(transposed, &(x.clone(), w.clone()))];
+        let sizes = |x: &Tensor| x.resize([50, 50], Interpolation::Linear).adaptive_avg_pool2d([20, 20]).square().sum();
+        let mut found: Vec<Tensor> = found.into_iter().flat_map(|(x, w)| [x, w]).collect();
+        found.push(grad(sizes, &x));
+        found.iter().map(|x| x.as_slice().iter().map(|x| x.to_bits()).collect::<Vec<_>>()).collect::<Vec<_>>()
+    };
+    let run = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(all);
+    let one = run(1);
+    assert!([2, 5].into_iter().all(|threads| run(threads) == one));
+}
+
 mod properties {
     use super::*;
 
