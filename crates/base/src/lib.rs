@@ -1,5 +1,5 @@
 //! What every crate of the workspace needs and that is not about learning: seeded random streams, progress and
-//! cancellation of long work, and files that are written whole or not at all.
+//! cancellation of long work, files that are written whole or not at all, and NPY, the format of NumPy's arrays.
 //!
 //! ```
 //! use rand::RngExt;
@@ -12,6 +12,7 @@
 
 mod files;
 mod names;
+pub mod npy;
 mod observe;
 mod random;
 
