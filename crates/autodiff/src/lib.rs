@@ -25,6 +25,7 @@ extern crate self as gradus_autodiff;
 
 pub mod check;
 mod error;
+mod interop;
 mod kernels;
 mod node;
 mod ops;
@@ -39,6 +40,7 @@ mod transforms;
 
 pub use error::TensorError;
 pub use gradus_autodiff_derive::Params;
+pub use interop::InteropError;
 pub use ops::attention::{Attention, AttentionMask};
 pub use ops::convolution::{Convolution, TransposedConvolution};
 pub use ops::fuse::{Expression, Operand, fuse, fuse_many, try_fuse, try_fuse_many};

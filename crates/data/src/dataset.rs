@@ -24,8 +24,10 @@ pub struct Dataset {
     pub width: usize,
     /// The number of classes.
     pub classes: usize,
-    /// Height and width where rows are images, in row-major order; their product is `width`.
-    pub image: Option<[usize; 2]>,
+    /// The names of the classes, in their order; empty where they have none but their numbers.
+    pub class_names: Vec<String>,
+    /// Channels, height and width where rows are images, in row-major order; their product is `width`.
+    pub image: Option<[usize; 3]>,
 }
 
 impl Dataset {
@@ -44,7 +46,7 @@ impl Dataset {
         }
         finite(&features, width, name)?;
         below(&labels, classes, name)?;
-        Ok(Self { name: name.into(), features, labels, width, classes, image: None })
+        Ok(Self { name: name.into(), features, labels, width, classes, class_names: Vec::new(), image: None })
     }
 
     /// The number of rows.
@@ -86,6 +88,7 @@ impl Dataset {
             labels: self.labels_of(indices),
             width: self.width,
             classes: self.classes,
+            class_names: self.class_names.clone(),
             image: self.image,
         }
     }

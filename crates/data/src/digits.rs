@@ -19,6 +19,7 @@ pub fn digits() -> Dataset {
         labels: rows.iter().map(|row| row[PIXELS].into()).collect(),
         width: PIXELS,
         classes: 10,
-        image: Some([8, 8]),
+        class_names: Vec::new(),
+        image: Some([1, 8, 8]),
     }
 }

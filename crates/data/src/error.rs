@@ -39,9 +39,29 @@ pub enum DataError {
     #[error("{}: expected a file of {expected} with a matching name beside it, found none", file.display())]
     Unpaired { file: PathBuf, expected: &'static str },
 
-    /// Parts of one data set have images of different sizes, `[height, width]`.
-    #[error("{what}: expected images of {expected:?} pixels, found {found:?}")]
-    ImageSize { what: String, expected: [usize; 2], found: [usize; 2] },
+    /// Images of one data set have different sizes, `[channels, height, width]`.
+    #[error("{what}: expected images of size {expected:?} (channels, height, width), found {found:?}")]
+    ImageSize { what: String, expected: [usize; 3], found: [usize; 3] },
+
+    /// A file among images that is not one.
+    #[error("{}: neither a PNG nor a JPEG file", file.display())]
+    ImageFormat { file: PathBuf },
+
+    /// An image that is damaged, or of a kind that is not read.
+    #[error("{}: bad image: {reason}", file.display())]
+    Image { file: PathBuf, reason: String },
+
+    /// An image so large that it is more likely an attack.
+    #[error("{}: more than {limit} pixels", file.display())]
+    TooManyPixels { file: PathBuf, limit: u64 },
+
+    /// A damaged ZIP archive.
+    #[error("{}: bad archive: {reason}", file.display())]
+    Zip { file: PathBuf, reason: String },
+
+    /// A bad NumPy array.
+    #[error(transparent)]
+    Npy(#[from] gradus_base::npy::NpyError),
 
     /// A line far longer than any row.
     #[error("{}: line {line} (byte {byte}): longer than {limit} bytes", file.display())]
@@ -50,6 +70,50 @@ pub enum DataError {
     /// A row with another number of cells than the format has.
     #[error("{}: line {line} (byte {byte}): expected {expected} cells, found {found}", file.display())]
     Ragged { file: PathBuf, line: usize, byte: u64, expected: usize, found: usize },
+
+    /// More bytes than may be read, of a compressed file after decompression.
+    #[error("{}: more than the {limit} bytes that may be read", file.display())]
+    TooLarge { file: PathBuf, limit: u64 },
+
+    /// Delimiter and quote of a table must be different ASCII characters, and not line breaks.
+    #[error("a table cannot be read with the delimiter {delimiter:?} and the quote {quote:?}")]
+    Delimiter { delimiter: char, quote: char },
+
+    /// Text that is not UTF-8.
+    #[error("{}: line {line}: not UTF-8 text", file.display())]
+    Utf8 { file: PathBuf, line: usize },
+
+    /// A quote that is never closed (the line where it opens), or text behind one that is closed.
+    #[error("{}: line {line}: a quote that is not closed, or text behind its end", file.display())]
+    Quote { file: PathBuf, line: usize },
+
+    /// Two columns of a table have the same name.
+    #[error("{}: two columns are named {name:?}", file.display())]
+    DuplicateColumn { file: PathBuf, name: String },
+
+    /// A table has no column of that name.
+    #[error("{}: no column is named {name:?}, only {}", file.display(), available.join(", "))]
+    UnknownColumn { file: PathBuf, name: String, available: Vec<String> },
+
+    /// A table has no column of that index.
+    #[error("{}: there is no column {column}, only {columns} columns", file.display())]
+    NoColumn { file: PathBuf, column: usize, columns: usize },
+
+    /// A table has no column besides its classes.
+    #[error("{}: there is no column of features", file.display())]
+    NoFeatures { file: PathBuf },
+
+    /// A cell is blank, or holds a text that stands for a missing value.
+    #[error("{}: line {line}, column {column:?}: the value is missing", file.display())]
+    MissingValue { file: PathBuf, line: usize, column: String },
+
+    /// A cell is not a number.
+    #[error("{}: line {line}, column {column:?}: expected a number, found {found:?}", file.display())]
+    NotANumber { file: PathBuf, line: usize, column: String, found: String },
+
+    /// A number is infinite, not a number, or too large for 64 bits.
+    #[error("{}: line {line}, column {column:?}: expected a finite number, found {found:?}", file.display())]
+    NonFiniteNumber { file: PathBuf, line: usize, column: String, found: String },
 
     /// A cell that is not a whole number of the range.
     #[error("{}: line {line}, column {column} (byte {byte}): expected {expected}, found {found:?}", file.display())]
@@ -70,6 +134,18 @@ pub enum DataError {
     /// A value that is infinite or not a number.
     #[error("{what}: row {row}, column {column} is {value}")]
     NotFinite { what: String, row: usize, column: usize, value: f32 },
+
+    /// A score that is not a number.
+    #[error("{what}: score {index} is not a number")]
+    Score { what: &'static str, index: usize },
+
+    /// A probability that is not from 0 to 1.
+    #[error("{what}: value {index} is {value}, but must be from 0 to 1")]
+    Probability { what: &'static str, index: usize, value: f64 },
+
+    /// A metric that compares two classes, of labels that are all of one, or all of others.
+    #[error("{what}: class {class} needs rows of it and rows of others, but {positives} of {rows} rows are of it")]
+    OneClass { what: &'static str, class: usize, positives: usize, rows: usize },
 
     /// Shares of a split that are negative, not numbers, or more than 1 together.
     #[error("split: expected shares from 0 to 1 that add up to at most 1, found {shares:?}")]

@@ -73,3 +73,20 @@ pub(crate) fn head(file: &Path, count: u64) -> Result<Vec<u8>, DataError> {
         head => head,
     }
 }
+
+/// The files and the folders in a folder, each sorted by name.
+pub(crate) fn entries(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), DataError> {
+    let (mut files, mut folders) = (Vec::new(), Vec::new());
+    for entry in std::fs::read_dir(folder).map_err(DataError::io(folder))? {
+        let path = entry.map_err(DataError::io(folder))?.path();
+        match path.is_dir() {
+            true => folders.push(path),
+            // Opening a pipe or a socket would wait for ever.
+            false if path.is_file() => files.push(path),
+            false => {}
+        }
+    }
+    files.sort();
+    folders.sort();
+    Ok((files, folders))
+}

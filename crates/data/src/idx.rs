@@ -13,7 +13,7 @@ pub(crate) const LABELS: u32 = 0x0000_0801;
 ///
 /// ```no_run
 /// let data = gradus_data::idx::load("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")?;
-/// assert_eq!(data.image, Some([28, 28]));
+/// assert_eq!(data.image, Some([1, 28, 28]));
 /// # Ok::<(), gradus_data::DataError>(())
 /// ```
 ///
@@ -37,13 +37,14 @@ pub fn load(image_file: impl AsRef<Path>, label_file: impl AsRef<Path>) -> Resul
     }
     let labels: Vec<usize> = labels.into_iter().map(usize::from).collect();
     let classes = labels.iter().max().map_or(0, |last| last + 1).max(10);
-    let image = [height as usize, width as usize];
+    let image = [1, height as usize, width as usize];
     Ok(Dataset {
         name: format!("IDX images of {}", image_file.display()),
         features: pixels.into_iter().map(|pixel| f32::from(pixel) / 255.0).collect(),
         labels,
-        width: image[0] * image[1],
+        width: image.iter().product(),
         classes,
+        class_names: Vec::new(),
         image: Some(image),
     })
 }

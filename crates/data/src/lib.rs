@@ -18,12 +18,18 @@
 //! ```
 
 mod batches;
+mod cifar;
+mod csv;
 mod dataset;
 mod digits;
 mod error;
 mod files;
 pub mod idx;
+#[cfg(feature = "images")]
+mod images;
 mod metrics;
+#[cfg(feature = "npz")]
+pub mod npz;
 pub mod optdigits;
 mod recognise;
 mod standardise;
@@ -32,10 +38,17 @@ mod tests;
 mod transform;
 
 pub use batches::{Batches, shuffled, split};
+pub use cifar::Cifar;
+pub use csv::{Categories, Csv, CsvOptions, LabelledTable, MissingValues};
 pub use dataset::Dataset;
 pub use digits::digits;
 pub use error::DataError;
-pub use metrics::{accuracy, argmax_rows, confusion_matrix, one_hot};
+#[cfg(feature = "images")]
+pub use images::load_image_folder;
+pub use metrics::{
+    Binning, Calibration, CalibrationBin, ClassMetrics, PrecisionRecall, accuracy, argmax_rows, brier_score, calibration, class_metrics,
+    confusion_matrix, log_loss, one_hot, roc_auc, roc_auc_one_vs_rest,
+};
 pub use recognise::{Found, load_images, recognise};
 pub use standardise::Standardise;
 pub use transform::ImageTransform;

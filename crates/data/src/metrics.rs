@@ -1,3 +1,9 @@
+mod calibration;
+mod ranking;
+
+pub use calibration::{Binning, Calibration, CalibrationBin, brier_score, calibration, log_loss};
+pub use ranking::{roc_auc, roc_auc_one_vs_rest};
+
 use crate::DataError;
 
 /// The column of the greatest value of each row of `[rows, classes]`: the first of ties. NaN is less than everything; a row
@@ -45,6 +51,89 @@ pub fn confusion_matrix(predicted: &[usize], labels: &[usize], classes: usize) -
     Ok(counts)
 }
 
+/// How well classes are told from the others.
+///
+/// ```
+/// use gradus_data::class_metrics;
+///
+/// let metrics = class_metrics(&[0, 1, 1, 1], &[0, 0, 1, 2], 3)?;
+/// assert_eq!(metrics.classes[1].precision, 1.0 / 3.0);
+/// assert_eq!(metrics.classes[1].recall, 1.0);
+/// assert_eq!(metrics.classes[1].f1, 0.5);
+/// assert_eq!(metrics.micro().f1, 0.5);
+/// # Ok::<(), gradus_data::DataError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassMetrics {
+    /// Of each class against the rest; of two classes, those of the second are what is called the binary ones.
+    pub classes: Vec<PrecisionRecall>,
+    /// How many labels there are of each class.
+    pub support: Vec<usize>,
+    /// How many rows are predicted as each class.
+    pub predicted: Vec<usize>,
+    /// How many rows of each class are predicted as it.
+    pub right: Vec<usize>,
+}
+
+/// Of the rows, let `tp` be those of a class that are predicted as it, `fp` those of others that are, and `fn` those of the
+/// class that are not. What would be divided by 0 is 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PrecisionRecall {
+    /// `tp / (tp + fp)`: the share of right ones among the predictions.
+    pub precision: f64,
+    /// `tp / (tp + fn)`: the share of found ones among the labels.
+    pub recall: f64,
+    /// `2 tp / (2 tp + fp + fn)`: the harmonic mean of both (van Rijsbergen 1979, chapter 7, with equal weights).
+    pub f1: f64,
+}
+
+impl PrecisionRecall {
+    fn of(right: usize, predicted: usize, labels: usize) -> Self {
+        let share = |count: usize, all: usize| if all == 0 { 0.0 } else { count as f64 / all as f64 };
+        Self { precision: share(right, predicted), recall: share(right, labels), f1: share(2 * right, predicted + labels) }
+    }
+}
+
+/// Precision, recall and F1 of each class.
+///
+/// # Errors
+/// Those of [`confusion_matrix`].
+pub fn class_metrics(predicted: &[usize], labels: &[usize], classes: usize) -> Result<ClassMetrics, DataError> {
+    let counts = confusion_matrix(predicted, labels, classes)?;
+    let support: Vec<usize> = (0..classes).map(|i| (0..classes).map(|j| counts[i * classes + j]).sum()).collect();
+    let predicted: Vec<usize> = (0..classes).map(|j| (0..classes).map(|i| counts[i * classes + j]).sum()).collect();
+    let right: Vec<usize> = (0..classes).map(|i| counts[i * classes + i]).collect();
+    let classes = (0..classes).map(|i| PrecisionRecall::of(right[i], predicted[i], support[i])).collect();
+    Ok(ClassMetrics { classes, support, predicted, right })
+}
+
+impl ClassMetrics {
+    /// The mean over the classes that have labels or predictions, each counting the same.
+    pub fn macro_mean(&self) -> PrecisionRecall {
+        self.mean(|class| usize::from(self.support[class] + self.predicted[class] > 0))
+    }
+
+    /// The mean over the classes, each counting as often as it has labels.
+    pub fn weighted_mean(&self) -> PrecisionRecall {
+        self.mean(|class| self.support[class])
+    }
+
+    /// Of all classes' predictions together: where each row has one label, all three are the accuracy.
+    pub fn micro(&self) -> PrecisionRecall {
+        let rows = self.support.iter().sum();
+        PrecisionRecall::of(self.right.iter().sum(), rows, rows)
+    }
+
+    fn mean(&self, weight: impl Fn(usize) -> usize) -> PrecisionRecall {
+        let all: usize = (0..self.classes.len()).map(&weight).sum();
+        let mean = |value: fn(&PrecisionRecall) -> f64| {
+            let sum: f64 = self.classes.iter().enumerate().map(|(class, own)| weight(class) as f64 * value(own)).sum();
+            sum / all as f64
+        };
+        PrecisionRecall { precision: mean(|own| own.precision), recall: mean(|own| own.recall), f1: mean(|own| own.f1) }
+    }
+}
+
 /// The matrix `[labels, classes]` with a one in row `i` at column `labels[i]`.
 ///
 /// # Errors
@@ -59,10 +148,15 @@ pub fn one_hot(labels: &[usize], classes: usize) -> Result<Vec<f32>, DataError> 
 }
 
 fn paired(predicted: &[usize], labels: &[usize]) -> Result<(), DataError> {
-    if predicted.len() != labels.len() {
-        return Err(DataError::Count { what: "predictions", expected: labels.len(), found: predicted.len() });
+    same_length("predictions", predicted.len(), labels.len())
+}
+
+/// Checks that there are as many as the labels ask for, and any.
+fn same_length(what: &'static str, found: usize, expected: usize) -> Result<(), DataError> {
+    if found != expected {
+        return Err(DataError::Count { what, expected, found });
     }
-    if labels.is_empty() {
+    if expected == 0 {
         return Err(DataError::Empty { what: "labels".into() });
     }
     Ok(())

@@ -13,7 +13,7 @@ const CLASSES: usize = 10;
 ///
 /// ```no_run
 /// let data = gradus_data::optdigits::load(&["optdigits.tra", "optdigits.tes"])?;
-/// assert_eq!((data.len(), data.image), (5620, Some([8, 8])));
+/// assert_eq!((data.len(), data.image), (5620, Some([1, 8, 8])));
 /// # Ok::<(), gradus_data::DataError>(())
 /// ```
 ///
@@ -32,7 +32,7 @@ pub fn load<P: AsRef<Path>>(paths: &[P]) -> Result<Dataset, DataError> {
     }
     let name = paths.iter().map(|file| file.as_ref().display().to_string()).collect::<Vec<_>>().join(" + ");
     let mut data = Dataset::new(&format!("8×8 digits of {name}"), features, labels, PIXELS, CLASSES)?;
-    data.image = Some([8, 8]);
+    data.image = Some([1, 8, 8]);
     Ok(data)
 }
 

@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::{DataError, Dataset, files, idx, optdigits};
+use crate::files::{self, entries};
+use crate::{Cifar, DataError, Dataset, idx, optdigits};
 
 /// A data set that was found in a folder, by the content of its files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,16 +12,25 @@ pub enum Found {
     /// Text rows of 64 pixels and a class, in the order training (`.tra`), the rest of it where it was held out (`.hol`),
     /// test (`.tes`).
     Optdigits(Vec<PathBuf>),
+    /// CIFAR in its binary version, plain: the training part (`data_batch_1.bin` and so on, or `train.bin`) first, then the
+    /// test part.
+    Cifar(Cifar, Vec<PathBuf>),
+    /// A folder with a folder of PNG or JPEG files for each class.
+    #[cfg(feature = "images")]
+    ImageFolder(PathBuf),
 }
 
 impl Found {
     /// Reads the data set, its parts one behind the other.
     ///
     /// # Errors
-    /// Those of [`idx::load`] and [`optdigits::load`]; [`DataError::ImageSize`] if parts have images of different sizes.
+    /// Those of the loader of its format; [`DataError::ImageSize`] if there are images of different sizes.
     pub fn load(&self) -> Result<Dataset, DataError> {
         match self {
             Self::Optdigits(files) => optdigits::load(files),
+            Self::Cifar(kind, files) => kind.load(files),
+            #[cfg(feature = "images")]
+            Self::ImageFolder(folder) => crate::load_image_folder(folder),
             Self::Idx(pairs) => {
                 let mut parts = pairs.iter().map(|(images, labels)| idx::load(images, labels));
                 let first = parts.next().unwrap_or_else(|| Err(DataError::Empty { what: "IDX files".into() }))?;
@@ -32,7 +42,9 @@ impl Found {
     fn describe(&self) -> String {
         let files: Vec<&PathBuf> = match self {
             Self::Idx(pairs) => pairs.iter().map(|(images, _)| images).collect(),
-            Self::Optdigits(files) => files.iter().collect(),
+            Self::Optdigits(files) | Self::Cifar(_, files) => files.iter().collect(),
+            #[cfg(feature = "images")]
+            Self::ImageFolder(folder) => vec![folder],
         };
         files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(" + ")
     }
@@ -40,7 +52,7 @@ impl Found {
 
 /// The rows of both, those of `all` first.
 fn join(mut all: Dataset, part: Dataset) -> Result<Dataset, DataError> {
-    let size = |data: &Dataset| data.image.unwrap_or([1, data.width]);
+    let size = |data: &Dataset| data.image.unwrap_or([1, 1, data.width]);
     if size(&all) != size(&part) {
         return Err(DataError::ImageSize { what: part.name.clone(), expected: size(&all), found: size(&part) });
     }
@@ -64,6 +76,10 @@ pub fn recognise(folder: impl AsRef<Path>) -> Result<Vec<Found>, DataError> {
     let (files, folders) = entries(folder)?;
     let mut found = recognise_files(&files)?;
     let mut looked_at = files;
+    #[cfg(feature = "images")]
+    if found.is_empty() && crate::images::are_classes(&folders)? {
+        found.push(Found::ImageFolder(folder.into()));
+    }
     if found.is_empty() {
         for below in folders {
             let (files, _) = entries(&below)?;
@@ -92,28 +108,11 @@ pub fn load_images(folder: impl AsRef<Path>) -> Result<Dataset, DataError> {
     }
 }
 
-/// The files and the folders in a folder, each sorted by name.
-fn entries(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), DataError> {
-    let (mut files, mut folders) = (Vec::new(), Vec::new());
-    for entry in std::fs::read_dir(folder).map_err(DataError::io(folder))? {
-        let path = entry.map_err(DataError::io(folder))?.path();
-        match path.is_dir() {
-            true => folders.push(path),
-            // Opening a pipe or a socket would wait for ever.
-            false if path.is_file() => files.push(path),
-            false => {}
-        }
-    }
-    files.sort();
-    folders.sort();
-    Ok((files, folders))
-}
-
 /// Enough for comments and the first row.
 const HEAD: u64 = 1 << 14;
 
 fn recognise_files(paths: &[PathBuf]) -> Result<Vec<Found>, DataError> {
-    let (mut images, mut labels, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut images, mut labels, mut rows, mut cifar) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let twin = |path: &PathBuf| path.extension().is_some_and(|own| own == "gz") && paths.contains(&path.with_extension(""));
     for path in paths.iter().filter(|path| !twin(path)) {
         let head = files::head(path, HEAD)?;
@@ -121,12 +120,32 @@ fn recognise_files(paths: &[PathBuf]) -> Result<Vec<Found>, DataError> {
             Some(idx::IMAGES) => images.push(path.clone()),
             Some(idx::LABELS) => labels.push(path.clone()),
             _ if optdigits::begins(&head) => rows.push(path.clone()),
-            _ => {}
+            _ => cifar.extend(cifar_file(path, &head)?),
         }
     }
     let mut found: Vec<Found> = sets(pair(images, labels)?, |(images, _)| idx_part(images)).into_iter().map(Found::Idx).collect();
     found.extend(sets(rows, |rows| optdigits_part(rows)).into_iter().map(Found::Optdigits));
+    found.extend(cifar_sets(cifar));
     Ok(found)
+}
+
+/// The data set of CIFAR that a file is of. That it ends in `.bin` is asked for because its content has no mark of its own.
+fn cifar_file(path: &Path, head: &[u8]) -> Result<Option<(Cifar, PathBuf)>, DataError> {
+    if path.extension().is_none_or(|extension| extension != "bin") {
+        return Ok(None);
+    }
+    let bytes = std::fs::metadata(path).map_err(DataError::io(path))?.len();
+    let kind = [Cifar::Ten, Cifar::Hundred].into_iter().find(|kind| kind.fits(head, bytes));
+    Ok(kind.map(|kind| (kind, path.to_owned())))
+}
+
+/// The files of each of the two data sets, what is called test last.
+fn cifar_sets(mut files: Vec<(Cifar, PathBuf)>) -> impl Iterator<Item = Found> {
+    files.sort_by_key(|(_, path)| (name(path).contains("test"), name(path)));
+    [Cifar::Ten, Cifar::Hundred].into_iter().filter_map(move |kind| {
+        let own: Vec<PathBuf> = files.iter().filter(|(other, _)| *other == kind).map(|(_, path)| path.clone()).collect();
+        (!own.is_empty()).then_some(Found::Cifar(kind, own))
+    })
 }
 
 /// Each file of images with the labels whose name differs only in that; one of each belong together whatever their names.

@@ -3,6 +3,9 @@ use std::path::{Path, PathBuf};
 
 use crate::*;
 
+mod csv;
+mod metrics;
+
 /// The folder of real data, if there is one.
 fn real() -> Option<PathBuf> {
     let folder = std::env::var_os("GRADUS_DATA").map(PathBuf::from);
@@ -93,7 +96,7 @@ fn idx_plain_and_compressed() {
     let (images, labels) = (idx_images(2, 1, 2, &[0, 255, 51, 102]), idx_labels(2, &[3, 11]));
     let data = load_pair(&images, &labels).unwrap();
     assert_eq!(data.features, [0.0, 1.0, 0.2, 0.4]);
-    assert_eq!((data.labels.clone(), data.classes, data.image), (vec![3, 11], 12, Some([1, 2])));
+    assert_eq!((data.labels.clone(), data.classes, data.image), (vec![3, 11], 12, Some([1, 1, 2])));
     assert_eq!(load_pair(&gzip(&images), &gzip(&labels)).unwrap().features, data.features);
 }
 
@@ -223,7 +226,7 @@ fn files_that_do_not_belong_together() {
     assert!(matches!(error, DataError::Ambiguous { found, .. } if found.len() == 2));
     let wide = idx_images(1, 1, 2, &[9, 9]);
     let error = load(&[("t10k-images", &wide), ("t10k-labels", &labels), ("train-images", &images), ("train-labels", &labels)]);
-    assert!(matches!(error, DataError::ImageSize { expected: [1, 1], found: [1, 2], .. }));
+    assert!(matches!(error, DataError::ImageSize { expected: [1, 1, 1], found: [1, 1, 2], .. }));
     let one = row("1", "1");
     let error = load(&[("o.tes", one.as_bytes()), ("o.tes.csv", one.as_bytes())]);
     assert!(matches!(error, DataError::Ambiguous { found, .. } if found.len() == 2));

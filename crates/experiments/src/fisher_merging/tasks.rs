@@ -53,8 +53,8 @@ impl Tasks {
             Some(folder) => load_images(folder).map_err(ExperimentError::data)?,
         };
         let side = match data.image {
-            Some([height, width]) if height == width => height,
-            _ => return Err(ExperimentError::data(format!("{}: the images are not square", data.name))),
+            Some([1, height, width]) if height == width => height,
+            _ => return Err(ExperimentError::data(format!("{}: the images are not grey and square", data.name))),
         };
         let share = |of: usize| (data.len() * of + ROWS / 2) / ROWS;
         let (train, base) = (share(TRAIN), share(BASE));
