@@ -3,8 +3,13 @@ use std::path::{Path, PathBuf};
 
 use crate::*;
 
+mod cifar;
 mod csv;
+#[cfg(feature = "images")]
+mod images;
 mod metrics;
+#[cfg(feature = "npz")]
+mod npz;
 
 /// The folder of real data, if there is one.
 fn real() -> Option<PathBuf> {
