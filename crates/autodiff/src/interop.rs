@@ -1,4 +1,5 @@
-//! Tensors from and to other libraries' arrays and files: NPY always, and behind a feature of its name, `ndarray`. Everything is copied, but for views, and what arrives is a constant.
+//! Tensors from and to other libraries' arrays and files: NPY always, and behind a feature of its name, `ndarray`. Everything
+//! is copied, but for views, and what arrives is a constant.
 
 #[cfg(feature = "ndarray")]
 mod ndarray;
