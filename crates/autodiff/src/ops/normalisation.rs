@@ -314,8 +314,8 @@ impl<T: Scalar> Tensor<T> {
     ///
     /// ```
     /// use gradus_autodiff::Tensor;
-    /// let x: Tensor<f64> = Tensor::vector(&[1.0, 7.0]);
-    /// assert_eq!((x.rms_norm(None, 0.0) * 5.0).to_vec(), [1.0, 7.0]);
+    /// let x: Tensor<f64> = Tensor::vector(&[0.0, 4.0, 0.0, 0.0]); // the mean square is 4
+    /// assert_eq!(x.rms_norm(None, 0.0).to_vec(), [0.0, 2.0, 0.0, 0.0]);
     /// ```
     ///
     /// # Panics
