@@ -2,7 +2,7 @@
 
 use gradus_autodiff::{Params, Path, Scalar};
 
-use crate::{OptimizerError, check, check_like};
+use crate::{OptimizerError, Rule, check, check_like};
 
 /// An exponential moving average of a model's weights (Polyak, Juditsky 1992; Tarvainen, Valpola 2017):
 /// `average ← d average + (1 − d) θ`. Buffers, such as running statistics, are copied.
@@ -76,15 +76,23 @@ impl Ema {
     /// [`OptimizerError::Setting`] for a decay outside its range, [`OptimizerError::Shape`] for another model. `state` is
     /// then unchanged.
     pub fn update<P: Params>(&self, state: &mut EmaState<P>, model: &P) -> Result<(), OptimizerError> {
+        self.check(state, model)?;
+        self.take(state, model);
+        Ok(())
+    }
+
+    fn check<P: Params>(&self, state: &EmaState<P>, model: &P) -> Result<(), OptimizerError> {
         self.validate()?;
-        check_like("the average", &state.average, model)?;
+        check_like("the average", &state.average, model)
+    }
+
+    fn take<P: Params>(&self, state: &mut EmaState<P>, model: &P) {
         state.step += 1;
         let weight = P::Elem::from_f64(self.weight(state.step));
         for (average, x) in state.average.leaves_mut().into_iter().zip(model.leaves()) {
             average.update(x, |average, x| average + weight * (x - average));
         }
         copy_buffers(model, &mut state.average);
-        Ok(())
     }
 
     /// The weight of the model of update `n`, from 1.
@@ -96,6 +104,55 @@ impl Ema {
             EmaStart::Corrected => (1.0 - decay) / (1.0 - decay.powf(n)),
             EmaStart::WarmUp => 1.0 - decay.min((1.0 + n) / (10.0 + n)),
         }
+    }
+}
+
+/// A rule with an average of the weights that it makes: the average belongs to the state, and is saved with it.
+///
+/// ```
+/// use gradus_autodiff::{Tensor, grad};
+/// use gradus_optimizers::{Averaged, Ema, Rule, Sgd};
+///
+/// let rule = Averaged { rule: Sgd { learning_rate: 0.25, ..Sgd::default() }, ema: Ema { decay: 0.5, ..Ema::default() } };
+/// let mut x = Tensor::vector(&[4.0f64]);
+/// let mut state = rule.init(&x);
+/// let gradient = grad(|x: &Tensor<f64>| x.square().sum(), &x);
+/// rule.step(&mut x, &gradient, &mut state)?;
+/// assert_eq!((x.item(), state.ema.average.item()), (2.0, 3.0));
+/// # Ok::<(), gradus_optimizers::OptimizerError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Averaged<R> {
+    /// The rule.
+    pub rule: R,
+    /// How the weights after each step are averaged.
+    pub ema: Ema,
+}
+
+/// What [`Averaged`] remembers.
+#[derive(Debug, Clone, PartialEq, Params)]
+pub struct AveragedState<P: Params, S> {
+    /// The average.
+    pub ema: EmaState<P>,
+    /// The rule's own state.
+    pub rule: S,
+}
+
+impl<P: Params, R: Rule<P>> Rule<P> for Averaged<R> {
+    type State = AveragedState<P, R::State>;
+
+    fn state_at(&self, step: u64, params: &P) -> Self::State {
+        AveragedState { ema: EmaState { step, average: params.clone() }, rule: self.rule.state_at(step, params) }
+    }
+
+    fn check(&self, params: &P, gradient: &P, state: &Self::State) -> Result<(), OptimizerError> {
+        self.ema.check(&state.ema, params)?;
+        self.rule.check(params, gradient, &state.rule)
+    }
+
+    fn update(&self, params: &mut P, gradient: &P, state: &mut Self::State) {
+        self.rule.update(params, gradient, &mut state.rule);
+        self.ema.take(&mut state.ema, params);
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
-use gradus_autodiff::{Params, Scalar, Tensor, value_and_grad};
+use gradus_autodiff::{Params, Tensor};
 use gradus_base::Observer;
 
-use crate::minimise::{Descent, Point, descend};
+use crate::minimise::{Descent, Point, descend, value_and_gradient};
 use crate::{Minimum, OptimizerError, Stopping, StrongWolfe, check, vector};
 
 /// L-BFGS (Liu, Nocedal 1989; Nocedal, Wright 2006, algorithms 7.4 and 7.5) with a strong Wolfe search. It minimises smooth
@@ -85,11 +85,6 @@ impl Lbfgs {
         let mut descent = Memory { pairs: VecDeque::new(), size: self.memory };
         descend(value_and_gradient, start, &mut descent, &self.line_search, &self.stopping, observer)
     }
-}
-
-pub(crate) fn value_and_gradient<P: Params>(f: impl Fn(&P) -> Tensor<P::Elem>, params: &P) -> (f64, P) {
-    let (value, gradient) = value_and_grad(f, params);
-    (value.item().to_f64(), gradient)
 }
 
 /// The last steps s and changes of the gradient y, the oldest first.

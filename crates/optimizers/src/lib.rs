@@ -47,7 +47,7 @@ pub use adamax::{Adamax, AdamaxState};
 pub use ams_grad::{AmsGrad, AmsGradState};
 pub use clip::{clip_norm, clip_value};
 pub use conjugate_gradients::{CgSolution, CgStatus, ConjugateGradients};
-pub use ema::{Ema, EmaStart, EmaState};
+pub use ema::{Averaged, AveragedState, Ema, EmaStart, EmaState};
 pub use groups::{Group, Grouped};
 pub use lbfgs::Lbfgs;
 pub use line_search::{LinePoint, LineSearch, LineStatus, StrongWolfe};

@@ -1,6 +1,6 @@
 //! What the minimisers share: when they stop, what they report, and the loop of direction and line search.
 
-use gradus_autodiff::Params;
+use gradus_autodiff::{Params, Scalar, Tensor, value_and_grad};
 use gradus_base::{Cancel, Observer};
 
 use crate::{LineStatus, OptimizerError, StrongWolfe, check_not_negative, vector};
@@ -105,6 +105,12 @@ impl<P: Params> Point<P> {
         let gradient_norm = vector::norm(&gradient);
         Self { params, value, gradient, gradient_norm }
     }
+}
+
+/// What [`descend`] evaluates of a function of a model.
+pub(crate) fn value_and_gradient<P: Params>(f: impl Fn(&P) -> Tensor<P::Elem>, params: &P) -> (f64, P) {
+    let (value, gradient) = value_and_grad(f, params);
+    (value.item().to_f64(), gradient)
 }
 
 /// Direction and line search in turn.

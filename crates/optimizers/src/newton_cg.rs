@@ -3,8 +3,7 @@
 use gradus_autodiff::{Params, Tensor, linearize_gradient};
 use gradus_base::Observer;
 
-use crate::lbfgs::value_and_gradient;
-use crate::minimise::{Descent, Point, descend};
+use crate::minimise::{Descent, Point, descend, value_and_gradient};
 use crate::{CgStatus, ConjugateGradients, Minimum, OptimizerError, Stopping, StrongWolfe, check, vector};
 
 /// Newton–CG with a line search (Nocedal, Wright 2006, algorithm 7.1): conjugate gradients on Hessian-vector products give

@@ -3,7 +3,7 @@
 use gradus_autodiff::{Params, Tensor, grad};
 
 use super::{T64, draw, rosenbrock};
-use crate::{Adam, AdamW, Ema, EmaStart, Grouped, OptimizerError, RmsProp, Rule, Sam, Schedule, Scheduled, Sgd, clip_value};
+use crate::{Adam, AdamW, Averaged, Ema, EmaStart, Grouped, OptimizerError, RmsProp, Rule, Sam, Schedule, Scheduled, Sgd, clip_value};
 
 /// A model of two layers and a buffer.
 #[derive(Debug, Clone, PartialEq, Params)]
@@ -177,6 +177,24 @@ fn averages_by_hand() {
     for (found, expected) in warm.into_iter().zip([first, second, 0.3 * second + 0.7 * 12.0]) {
         assert!((found - expected).abs() < 1e-14);
     }
+}
+
+#[test]
+fn a_rule_keeps_the_average_of_its_weights() {
+    let ema = Ema { decay: 0.7, start: EmaStart::Corrected };
+    let rule = Averaged { rule: Adam::default(), ema };
+    let (mut x, mut y) = (model(1), model(1));
+    let (mut state, mut plain, mut average) = (rule.init(&x), Adam::default().init(&y), ema.init(&y));
+    for step in 0..3 {
+        rule.step(&mut x, &model(2 + step), &mut state).unwrap();
+        Adam::default().step(&mut y, &model(2 + step), &mut plain).unwrap();
+        ema.update(&mut average, &y).unwrap();
+    }
+    assert_eq!((&x, &state.ema, &state.rule), (&y, &average, &plain));
+    let wrong = Averaged { ema: Ema { decay: 2.0, ..ema }, ..rule };
+    let before = state.clone();
+    assert!(wrong.step(&mut x, &model(5), &mut state).is_err());
+    assert_eq!((x, state), (y, before));
 }
 
 #[test]
