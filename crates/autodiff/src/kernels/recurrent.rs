@@ -3,6 +3,7 @@
 
 use rayon::prelude::*;
 
+use super::functions::sigmoid;
 use super::{Buffer, PARALLEL, cut, strided, vectorised};
 use crate::Scalar;
 
@@ -275,11 +276,6 @@ impl<T: Scalar> Recurrence<'_, T> {
     }
 }
 
-#[inline(always)]
-fn logistic<T: Scalar>(x: T) -> T {
-    T::ONE / (T::ONE + (-x).exp())
-}
-
 /// One step of one example (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000):
 /// `c ← f c + i g`, `h ← o tanh c`.
 #[inline(always)]
@@ -288,9 +284,9 @@ fn lstm<T: Scalar>(input: &[T], sums: &[T], kept: &mut [T], hidden: &mut [T], ce
     kept.iter_mut().zip(input).zip(sums).for_each(|((k, &x), &s)| *k = x + s);
     let (i_f, g_o) = kept.split_at_mut(2 * n);
     let (g, o) = g_o.split_at_mut(n);
-    i_f.iter_mut().for_each(|x| *x = logistic(*x));
+    i_f.iter_mut().for_each(|x| *x = sigmoid(*x));
     g.iter_mut().for_each(|x| *x = x.tanh());
-    o.iter_mut().for_each(|x| *x = logistic(*x));
+    o.iter_mut().for_each(|x| *x = sigmoid(*x));
     let (i, f) = i_f.split_at(n);
     for (((c, &i), &f), &g) in cell.iter_mut().zip(i).zip(f).zip(&*g) {
         *c = f * *c + i * g;
@@ -336,7 +332,7 @@ fn gru<T: Scalar>(input: &[T], sums: &[T], kept: &mut [T], hidden: &mut [T]) {
     let (r_z, rest) = kept.split_at_mut(2 * n);
     let (new, part) = rest.split_at_mut(n);
     for ((k, &x), &s) in r_z.iter_mut().zip(input).zip(sums) {
-        *k = logistic(x + s);
+        *k = sigmoid(x + s);
     }
     part.copy_from_slice(&sums[2 * n..]);
     let (r, z) = r_z.split_at(n);
