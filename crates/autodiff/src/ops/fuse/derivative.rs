@@ -57,6 +57,8 @@ fn pull_back<'t, T: Scalar>(
                     add(a, g);
                     add(b, -g);
                 }
+                // Doubling is exact, and becomes part of the product.
+                Operator::Multiply if a.value == b.value => add(a, g * a * g.constant(T::from_f64(2.0))),
                 Operator::Multiply => {
                     add(a, g * b);
                     add(b, g * a);

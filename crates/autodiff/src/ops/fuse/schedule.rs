@@ -58,16 +58,13 @@ enum Plan<T> {
     Product { factors: [Value; 2], scale: T, shift: Option<T> },
 }
 
-/// A value that nothing reads.
-const NEVER: usize = 0;
-
 struct Schedule<'a, T> {
     instructions: &'a [Instruction],
     inputs: &'a [Known<T>],
     plans: Vec<Plan<T>>,
     /// How many instructions and outputs read a value.
     uses: Vec<usize>,
-    /// The last instruction that reads a value.
+    /// The last instruction that reads a value, if any does.
     last: Vec<usize>,
     /// Where a value is found once it is computed.
     places: Vec<Option<usize>>,
@@ -83,7 +80,7 @@ impl<'a, T: Scalar> Schedule<'a, T> {
             instruction.operands().iter().for_each(|&operand| uses[operand as usize] += 1);
         }
         let mut schedule =
-            Self { instructions, inputs, plans: vec![Plan::Nothing; count], uses, last: vec![NEVER; count], places: vec![None; count] };
+            Self { instructions, inputs, plans: vec![Plan::Nothing; count], uses, last: vec![0; count], places: vec![None; count] };
         (0..count).filter(|&value| needed[value]).for_each(|value| schedule.plan(value));
         for value in 0..count {
             let mut read = |operand: Value| schedule.last[operand as usize] = value;
@@ -138,9 +135,9 @@ impl<'a, T: Scalar> Schedule<'a, T> {
             Plan::Compute(Instruction::Operator(Operator::Multiply, factors)) => (factors, T::ONE, None),
             _ => return None,
         };
-        // Nothing may round differently: nothing follows a shift, and of two scales one is 1 or -1.
-        let unit = |x: T| x == T::ONE || x == -T::ONE;
-        if inner_shift.is_some() || !(unit(inner_scale) || unit(scale)) {
+        // Nothing may round differently: nothing follows a shift, and of two scales one is exact.
+        let exact = |x: T| [1.0, -1.0, 2.0, -2.0].into_iter().any(|unit| x == T::from_f64(unit));
+        if inner_shift.is_some() || !(exact(inner_scale) || exact(scale)) {
             return None;
         }
         self.plans[product as usize] = Plan::Nothing;

@@ -326,7 +326,8 @@ fn code_is_short_and_its_registers_few() {
     let trace = RefCell::new(Builder::<f64>::continuing(&program));
     let slope = slopes(&trace, output, &[0])[0].unwrap();
     let code = compile::<f64>(&trace.into_inner().instructions, &[output, slope], &[Known::InPlace; 2]);
-    assert!(code.steps.len() <= 44 && code.registers <= 16, "{} steps, {} registers", code.steps.len(), code.registers);
+    // and the derivative: of exp and the negative square, of the square and the scale, two for tanh; the first has no gradient yet
+    assert!(code.steps.len() <= 32 && code.registers <= 14, "{} steps, {} registers", code.steps.len(), code.registers);
     // An input of one element makes what depends on it alone a constant.
     let (program, output) = traced(|[x, c]| x * (c.exp() + c.sin()).sqrt());
     let code = compile(&program, &[output], &[Known::InPlace, Known::Uniform(0.3)]);
