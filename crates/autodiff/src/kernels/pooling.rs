@@ -57,13 +57,22 @@ impl Windows {
         }
     }
 
-    /// Calls `f` with the place of the first entry of each row of a window; along it `w.count` entries are `w.step` apart.
+    /// Calls `f` with the place of each entry of a window.
     #[inline(always)]
-    fn rows(&self, [d, h, w]: [Span; 3], mut f: impl FnMut(usize)) {
-        for z in 0..d.count {
-            for y in 0..h.count {
-                f(((d.first + z * d.step) * self.input[1] + h.first + y * h.step) * self.input[2] + w.first);
+    fn places(&self, [d, h, w]: [Span; 3], mut f: impl FnMut(usize)) {
+        let [_, height, width] = self.input;
+        let mut plane = (d.first * height + h.first) * width + w.first;
+        for _ in 0..d.count {
+            let mut row = plane;
+            for _ in 0..h.count {
+                let mut place = row;
+                for _ in 0..w.count {
+                    f(place);
+                    place += w.step;
+                }
+                row += h.step * width;
             }
+            plane += d.step * height * width;
         }
     }
 
@@ -76,11 +85,9 @@ impl Windows {
             self.each(|out, window| {
                 let [d, h, w] = window.map(|span| span.first);
                 let mut at = (d * self.input[1] + h) * self.input[2] + w;
-                self.rows(window, |row| {
-                    for i in (0..window[2].count).map(|k| row + k * window[2].step) {
-                        if x[i] > x[at] || (nan(x[i]) && !nan(x[at])) {
-                            at = i;
-                        }
+                self.places(window, |i| {
+                    if x[i] > x[at] || (nan(x[i]) && !nan(x[at])) {
+                        at = i;
                     }
                 });
                 best[out] = plane * pixels + at;
@@ -96,8 +103,8 @@ impl Windows {
         self.each_plane(&mut y, outputs, |plane, y| {
             let x = &x[plane * pixels..(plane + 1) * pixels];
             self.each(|out, window| {
-                let (w, mut sum) = (window[2], T::ZERO);
-                self.rows(window, |row| (0..w.count).for_each(|k| sum += x[row + k * w.step]));
+                let mut sum = T::ZERO;
+                self.places(window, |i| sum += x[i]);
                 y[out] = sum * scale(window);
             });
         });
@@ -111,8 +118,8 @@ impl Windows {
         self.each_plane(&mut x, pixels, |plane, x| {
             let g = &g[plane * outputs..(plane + 1) * outputs];
             self.each(|out, window| {
-                let (w, share) = (window[2], g[out] * scale(window));
-                self.rows(window, |row| (0..w.count).for_each(|k| x[row + k * w.step] += share));
+                let share = g[out] * scale(window);
+                self.places(window, |i| x[i] += share);
             });
         });
         x
