@@ -22,6 +22,31 @@ class Batch(nn.Module):
         return self.call(self.inner, x)
 
 
+class Residual(nn.Module):
+    """torchvision's `BasicBlock`, and the same with normalisation and ReLU before each convolution."""
+
+    def __init__(self, channels: int, filters: int, stride: int, pre_activation: bool) -> None:
+        super().__init__()
+        self.pre_activation = pre_activation
+        self.conv1 = nn.Conv2d(channels, filters, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels if pre_activation else filters)
+        self.conv2 = nn.Conv2d(filters, filters, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(filters)
+        self.downsample = None
+        if stride != 1 or channels != filters:
+            self.downsample = nn.Sequential(nn.Conv2d(channels, filters, 1, stride, bias=False))
+            if not pre_activation:
+                self.downsample.append(nn.BatchNorm2d(filters))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.pre_activation:
+            start = self.bn1(x).relu()
+            update = self.conv2(self.bn2(self.conv1(start)).relu())
+            return update + (self.downsample(start) if self.downsample else x)
+        update = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))
+        return (update + (self.downsample(x) if self.downsample else x)).relu()
+
+
 def causal(n: int) -> torch.Tensor:
     return nn.Transformer.generate_square_subsequent_mask(n)
 
@@ -47,6 +72,10 @@ def layers(memory: torch.Tensor) -> dict[str, tuple[nn.Module, tuple[int, ...]]]
         "lstm": (Batch(nn.LSTM(3, 4, 2, batch_first=True), lambda m, x: m(x)[0]), (2, 5, 3)),
         "lstm_both_ways": (Batch(nn.LSTM(3, 2, 2, batch_first=True, bidirectional=True), lambda m, x: m(x)[0]), (2, 4, 3)),
         "gru": (Batch(nn.GRU(3, 4, 2, batch_first=True), lambda m, x: m(x)[0]), (2, 5, 3)),
+        "residual": (Residual(2, 2, 1, False), (2, 2, 3, 3)),
+        "residual_down": (Residual(2, 3, 2, False), (2, 2, 5, 4)),
+        "residual_pre": (Residual(2, 2, 1, True), (2, 2, 3, 3)),
+        "residual_pre_down": (Residual(2, 3, 2, True), (2, 2, 5, 4)),
         "attention": (Batch(attention, lambda m, x: m(x, x, x, attn_mask=causal(4), need_weights=False)[0]), tokens),
         "cross_attention": (Batch(nn.MultiheadAttention(6, 3, batch_first=True), lambda m, x: m(x, memory, memory)[0]), tokens),
         "encoder_post_norm": (nn.TransformerEncoderLayer(**sizes), tokens),
@@ -66,7 +95,7 @@ def randomise(module: nn.Module, generator: torch.Generator) -> None:
 def record(name: str, module: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
     x = x.requires_grad_()
     own = getattr(module, "inner", module)
-    tensors = {f"{name}.parameters.{key}": value.clone() for key, value in own.state_dict().items() if key != "num_batches_tracked"}
+    tensors = {f"{name}.parameters.{key}": value.clone() for key, value in own.state_dict().items() if "num_batches" not in key}
     y = module(x)
     (y * torch.cos(torch.arange(y.numel())).reshape(y.shape)).sum().backward()
     tensors |= {f"{name}.x": x, f"{name}.y": y, f"{name}.gradient.x": x.grad}

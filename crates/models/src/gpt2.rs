@@ -7,7 +7,7 @@
 //! let model = gpt2::load::<f32>("gpt2")?;
 //! let logits = model.call(&[[15496, 995]], &mut Pass::evaluation());
 //! assert_eq!(logits.shape(), [1, 2, 50257]);
-//! # Ok::<(), gradus_models::PublicError>(())
+//! # Ok::<(), gradus_models::FileError>(())
 //! ```
 
 use std::path::Path;
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::public_names::{ACTIVATIONS, Scheme};
 use crate::settings::{self, Settings};
-use crate::{Activation, DescriptionError, LanguageConfig, LanguageModel, Positions, PublicError, SettingError, TransformerConfig};
+use crate::{Activation, DescriptionError, FileError, LanguageConfig, LanguageModel, Positions, SettingError, TransformerConfig};
 
 const NAMES: Scheme = Scheme {
     prefix: "transformer.",
@@ -162,8 +162,8 @@ pub(crate) fn activation_name(activation: Activation) -> Result<&'static str, Se
 /// without `transformer.`; 16-bit numbers are widened.
 ///
 /// # Errors
-/// [`PublicError`]: every tensor that is missing, too many or misshaped is named.
-pub fn load<T: Scalar>(folder: impl AsRef<Path>) -> Result<LanguageModel<T>, PublicError> {
+/// [`FileError`]: every tensor that is missing, too many or misshaped is named.
+pub fn load<T: Scalar>(folder: impl AsRef<Path>) -> Result<LanguageModel<T>, FileError> {
     let folder = folder.as_ref();
     let config = read_config(folder.join("config.json"))?;
     NAMES.extract(folder, &MappedCheckpoint::open(folder)?, &config)
@@ -180,9 +180,9 @@ pub fn named<T: Scalar>(model: &LanguageModel<T>) -> Result<Checkpoint, Checkpoi
 /// Writes `config.json` and the tensors, in files of at most `max_shard_bytes`, into a folder that has no checkpoint yet.
 ///
 /// # Errors
-/// [`PublicError::Setting`] if the model is not one of this family; [`PublicError::Checkpoint`] if a file cannot be written.
-pub fn save<T: Scalar>(folder: impl AsRef<Path>, model: &LanguageModel<T>, max_shard_bytes: u64) -> Result<(), PublicError> {
-    let config = to_json(&model.config).map_err(|source| PublicError::Setting { file: None, source })?;
+/// [`FileError::Setting`] if the model is not one of this family; [`FileError::Checkpoint`] if a file cannot be written.
+pub fn save<T: Scalar>(folder: impl AsRef<Path>, model: &LanguageModel<T>, max_shard_bytes: u64) -> Result<(), FileError> {
+    let config = to_json(&model.config)?;
     gradus_checkpoint::write_sharded(&folder, &named(model)?, max_shard_bytes)?;
     Ok(settings::write(&folder.as_ref().join("config.json"), &config)?)
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::public_names::Scheme;
 use crate::settings::{self, Settings};
 use crate::{
-    Activation, DescriptionError, LanguageConfig, LanguageModel, NormKind, Positions, PublicError, Rotary, RotaryScaling, SettingError,
+    Activation, DescriptionError, FileError, LanguageConfig, LanguageModel, NormKind, Positions, Rotary, RotaryScaling, SettingError,
     TransformerConfig,
 };
 
@@ -202,8 +202,8 @@ fn to_json(config: &LanguageConfig) -> Result<Value, SettingError> {
 /// without `model.`; 16-bit numbers are widened.
 ///
 /// # Errors
-/// [`PublicError`]: every tensor that is missing, too many or misshaped is named.
-pub fn load<T: Scalar>(folder: impl AsRef<Path>) -> Result<LanguageModel<T>, PublicError> {
+/// [`FileError`]: every tensor that is missing, too many or misshaped is named.
+pub fn load<T: Scalar>(folder: impl AsRef<Path>) -> Result<LanguageModel<T>, FileError> {
     let folder = folder.as_ref();
     let config = read_config(folder.join("config.json"))?;
     NAMES.extract(folder, &MappedCheckpoint::open(folder)?, &config)
@@ -220,9 +220,9 @@ pub fn named<T: Scalar>(model: &LanguageModel<T>) -> Result<Checkpoint, Checkpoi
 /// Writes `config.json` and the tensors, in files of at most `max_shard_bytes`, into a folder that has no checkpoint yet.
 ///
 /// # Errors
-/// [`PublicError::Setting`] if the model is not one of this family; [`PublicError::Checkpoint`] if a file cannot be written.
-pub fn save<T: Scalar>(folder: impl AsRef<Path>, model: &LanguageModel<T>, max_shard_bytes: u64) -> Result<(), PublicError> {
-    let config = to_json(&model.config).map_err(|source| PublicError::Setting { file: None, source })?;
+/// [`FileError::Setting`] if the model is not one of this family; [`FileError::Checkpoint`] if a file cannot be written.
+pub fn save<T: Scalar>(folder: impl AsRef<Path>, model: &LanguageModel<T>, max_shard_bytes: u64) -> Result<(), FileError> {
+    let config = to_json(&model.config)?;
     gradus_checkpoint::write_sharded(&folder, &named(model)?, max_shard_bytes)?;
     Ok(settings::write(&folder.as_ref().join("config.json"), &config)?)
 }

@@ -1,86 +1,12 @@
 //! Language models under the names and layouts of public checkpoints.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use gradus_autodiff::{Params, Scalar, Tensor};
-use gradus_checkpoint::{Array, Arrays, Checkpoint, CheckpointError, DType};
+use gradus_checkpoint::{Array, Arrays, Checkpoint, CheckpointError};
 
 use crate::build::Build;
-use crate::{DescriptionError, LanguageConfig, LanguageModel, SettingError, files};
-
-/// Why a public checkpoint could not be loaded, or a model not be saved as one.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PublicError {
-    /// The `config.json` is wrong.
-    #[error(transparent)]
-    Description(#[from] DescriptionError),
-    /// The settings do not fit each other, or are not those of this family of models.
-    #[error("{}{source}", file.as_ref().map(|file| format!("{}: ", file.display())).unwrap_or_default())]
-    Setting {
-        /// The `config.json`, when the settings came from one.
-        file: Option<PathBuf>,
-        /// Which setting.
-        source: SettingError,
-    },
-    /// A file cannot be read or written.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// Tensors are missing, too many, or of another shape or type than the settings say.
-    #[error("{}: {}", folder.display(), problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Tensors {
-        /// The folder of the checkpoint.
-        folder: PathBuf,
-        /// What is wrong with each.
-        problems: Vec<TensorProblem>,
-    },
-}
-
-/// What is wrong with one tensor of a checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TensorProblem {
-    /// The model needs it, and the checkpoint does not have it.
-    #[error("`{name}` of shape {shape:?} is missing")]
-    Missing {
-        /// Its name.
-        name: String,
-        /// The shape that the settings ask for.
-        shape: Vec<usize>,
-    },
-    /// The checkpoint has it, and the model has no place for it.
-    #[error("`{name}` of shape {shape:?} belongs to no tensor of the model")]
-    Unexpected {
-        /// Its name.
-        name: String,
-        /// Its shape.
-        shape: Vec<usize>,
-    },
-    /// The shape is another than the settings ask for.
-    #[error("`{name}` has shape {found:?}, expected {expected:?}")]
-    Shape {
-        /// Its name.
-        name: String,
-        /// The shape that the settings ask for.
-        expected: Vec<usize>,
-        /// Its shape.
-        found: Vec<usize>,
-    },
-    /// The elements cannot be read without loss.
-    #[error("`{name}` has elements of type {found}, which the model cannot hold without loss")]
-    Type {
-        /// Its name.
-        name: String,
-        /// The type of its elements.
-        found: DType,
-    },
-    /// The settings tie the output to the embeddings, and the checkpoint has another matrix for it.
-    #[error("`{name}` is not the matrix of embeddings to which the settings tie it")]
-    Untied {
-        /// Its name.
-        name: String,
-    },
-}
+use crate::{FileError, LanguageConfig, LanguageModel, SettingError, TensorProblem, files};
 
 /// How a family of models names its tensors.
 pub(crate) struct Scheme {
@@ -144,14 +70,13 @@ impl Scheme {
         folder: &Path,
         arrays: &dyn Arrays,
         config: &LanguageConfig,
-    ) -> Result<LanguageModel<T>, PublicError> {
+    ) -> Result<LanguageModel<T>, FileError> {
         let all = arrays.all();
         let prefixed = all.iter().any(|array| array.name.starts_with(self.prefix));
         let layers = config.transformer.layers;
         if layers > all.len() {
             let expected = format!("at most the {} tensors of the checkpoint", all.len());
-            let source = SettingError { name: "layers", expected, found: layers.to_string() };
-            return Err(PublicError::Setting { file: None, source });
+            return Err(SettingError { name: "layers", expected, found: layers.to_string() }.into());
         }
         let mut expected = Vec::new();
         let mut list = |name: &str, shape: &[usize]| {
@@ -159,26 +84,9 @@ impl Scheme {
             Tensor::<T>::scalar(T::ZERO)
         };
         LanguageModel::build(config, Build::new(&mut list));
-        let mut problems = Vec::new();
-        let mut known: Vec<String> = Vec::new();
-        for (own, shape) in &expected {
-            for (name, shape) in self.place(config, own, shape).map(|place| place.parts).unwrap_or_default() {
-                let name = self.full(&name, prefixed);
-                problems.extend(problem::<T>(arrays, &name, shape));
-                known.push(name);
-            }
-        }
-        let tied = config.tied && all.iter().any(|array| array.name == HEAD);
-        known.sort_unstable();
-        let unknown = all.iter().filter(|array| known.binary_search_by(|name| name.as_str().cmp(array.name)).is_err());
-        problems.extend(
-            unknown
-                .filter(|array| !self.is_ignored(array.name) && (array.name != HEAD || !tied))
-                .map(|array| TensorProblem::Unexpected { name: array.name.to_owned(), shape: array.shape.to_vec() }),
-        );
-        if !problems.is_empty() {
-            return Err(PublicError::Tensors { folder: folder.to_owned(), problems });
-        }
+        let places = expected.iter().filter_map(|(own, shape)| self.place(config, own, shape));
+        let parts: Vec<_> = places.flat_map(|place| place.parts).map(|(name, shape)| (self.full(&name, prefixed), shape)).collect();
+        files::check::<T>(folder, arrays, &parts, |name| self.is_ignored(name) || (config.tied && name == HEAD))?;
         let mut failed = None;
         let mut take = |own: &str, shape: &[usize]| {
             let place = self.place(config, own, shape).unwrap_or(Place { parts: Vec::new(), transposed: false });
@@ -191,14 +99,9 @@ impl Scheme {
         if let Some(error) = failed {
             return Err(error.into());
         }
-        if tied {
-            let head: Tensor<T> = files::tensor(arrays.array(HEAD)?)?;
-            if head != model.embedding.weight {
-                return Err(PublicError::Tensors {
-                    folder: folder.to_owned(),
-                    problems: vec![TensorProblem::Untied { name: HEAD.to_owned() }],
-                });
-            }
+        if config.tied && arrays.array(HEAD).is_ok() && files::tensor::<T>(arrays.array(HEAD)?)? != model.embedding.weight {
+            let problems = vec![TensorProblem::Untied { name: HEAD.to_owned() }];
+            return Err(FileError::Tensors { file: folder.to_owned(), problems });
         }
         Ok(model)
     }
@@ -220,15 +123,6 @@ impl Scheme {
         }
         Ok(checkpoint)
     }
-}
-
-fn problem<T: Scalar>(arrays: &dyn Arrays, name: &str, expected: Vec<usize>) -> Option<TensorProblem> {
-    let name = name.to_owned();
-    let Ok(array) = arrays.array(&name) else { return Some(TensorProblem::Missing { name, shape: expected }) };
-    if array.shape != expected {
-        return Some(TensorProblem::Shape { name, expected, found: array.shape.to_vec() });
-    }
-    (!files::fits::<T>(array.dtype)).then_some(TensorProblem::Type { name, found: array.dtype })
 }
 
 fn read_place<T: Scalar>(arrays: &dyn Arrays, place: &Place, full: impl Fn(&str) -> String) -> Result<Tensor<T>, CheckpointError> {

@@ -7,6 +7,7 @@ use gradus_optimizers::{Adam, AdamW, Grouped, Rule, Schedule, Scheduled, Sgd};
 
 use crate::*;
 
+mod layers;
 mod pass;
 mod sampling;
 mod transformer;
@@ -267,18 +268,28 @@ fn files_of_another_model_are_refused() {
     let wide: Mlp = Mlp::new(&[2, 3, 1], Activation::Relu, rng);
     files::save(&file, &wide).unwrap();
     assert_eq!(files::load(&file, &Mlp::new(&[2, 3, 1], Activation::Relu, rng)).unwrap(), wide);
-    let shape = files::load(&file, &Mlp::<f32>::new(&[2, 4, 1], Activation::Relu, rng)).unwrap_err();
-    assert!(matches!(shape, FileError::Checkpoint(CheckpointError::Shape { .. })));
-    let shorter = files::load(&file, &Mlp::<f32>::new(&[2, 3], Activation::Relu, rng)).unwrap_err();
-    assert!(matches!(shorter, FileError::Unexpected { name } if name == "layers.1.bias"));
-    let longer = files::load(&file, &Mlp::<f32>::new(&[2, 3, 1, 1], Activation::Relu, rng)).unwrap_err();
-    assert!(matches!(longer, FileError::Checkpoint(CheckpointError::Missing { .. })));
+    let mut problems = |widths: &[usize]| match files::load(&file, &Mlp::<f32>::new(widths, Activation::Relu, rng)) {
+        Err(FileError::Tensors { problems, .. }) => problems,
+        other => panic!("{other:?}"),
+    };
+    let shape = |name: &str, expected: &[usize], found: &[usize]| TensorProblem::Shape {
+        name: name.into(),
+        expected: expected.into(),
+        found: found.into(),
+    };
+    let wider =
+        [shape("layers.0.weight", &[4, 2], &[3, 2]), shape("layers.0.bias", &[4], &[3]), shape("layers.1.weight", &[1, 4], &[1, 3])];
+    assert_eq!(problems(&[2, 4, 1]), wider);
+    let unexpected = |name: &str, shape: &[usize]| TensorProblem::Unexpected { name: name.into(), shape: shape.into() };
+    assert_eq!(problems(&[2, 3]), [unexpected("layers.1.bias", &[1]), unexpected("layers.1.weight", &[1, 3])]);
+    let missing = |name: &str, shape: &[usize]| TensorProblem::Missing { name: name.into(), shape: shape.into() };
+    assert_eq!(problems(&[2, 3, 1, 1]), [missing("layers.2.weight", &[1, 1]), missing("layers.2.bias", &[1])]);
     // Widening keeps every value; narrowing is refused.
     let double: Mlp<f64> = Mlp::new(&[2, 3, 1], Activation::Relu, rng);
     assert_eq!(files::load(&file, &double).unwrap().flatten(), wide.flatten().map(f64::from));
     files::save(&file, &double).unwrap();
     let narrowing = files::load(&file, &wide).unwrap_err();
-    assert!(matches!(narrowing, FileError::Checkpoint(CheckpointError::DType { .. })));
+    assert!(matches!(narrowing, FileError::Tensors { problems, .. } if matches!(problems[0], TensorProblem::Type { .. })));
 }
 
 mod properties {

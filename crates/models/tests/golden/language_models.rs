@@ -1,6 +1,6 @@
 use gradus_autodiff::{Tensor, value_and_grad};
 use gradus_checkpoint::{Checkpoint, CheckpointError, DType, NamedArray};
-use gradus_models::{LanguageModel, Pass, PublicError, TensorProblem, gpt2, llama, loss};
+use gradus_models::{FileError, LanguageModel, Pass, TensorProblem, gpt2, llama, loss};
 
 use crate::case::{Golden, folder};
 
@@ -72,7 +72,7 @@ fn what_is_saved_is_what_was_loaded() {
     assert_eq!(ours, theirs);
     assert_eq!(gpt2::load::<f32>(&whole).unwrap(), model);
     // A folder with a checkpoint is not written over.
-    assert!(matches!(gpt2::save(&whole, &model, u64::MAX), Err(PublicError::Checkpoint(CheckpointError::Exists { .. }))));
+    assert!(matches!(gpt2::save(&whole, &model, u64::MAX), Err(FileError::Checkpoint(CheckpointError::Exists { .. }))));
 
     for name in ["llama", "llama_bf16"] {
         let model = llama::load::<f32>(folder().join(name)).unwrap();
@@ -81,11 +81,11 @@ fn what_is_saved_is_what_was_loaded() {
         assert_eq!(llama::load::<f32>(shards.join(name)).unwrap(), model);
     }
     let other = llama::load::<f32>(folder().join("llama")).unwrap();
-    assert!(matches!(gpt2::save(scratch.path().join("other"), &other, u64::MAX), Err(PublicError::Setting { .. })));
+    assert!(matches!(gpt2::save(scratch.path().join("other"), &other, u64::MAX), Err(FileError::Setting(_))));
 }
 
 /// The GPT-2 of `transformers` with other arrays, and other text in its configuration.
-fn changed(change: impl Fn(NamedArray) -> Vec<NamedArray>, from: &str, to: &str) -> Result<Model, PublicError> {
+fn changed(change: impl Fn(NamedArray) -> Vec<NamedArray>, from: &str, to: &str) -> Result<Model, FileError> {
     let scratch = tempfile::tempdir().unwrap();
     let theirs = Checkpoint::read(folder().join("gpt2/model.safetensors")).unwrap();
     let mut ours = Checkpoint::new();
@@ -127,7 +127,7 @@ fn every_tensor_that_does_not_fit_is_named() {
         "transformer.ln_f.bias" => vec![NamedArray { dtype: DType::I32, ..array }],
         _ => vec![array],
     };
-    let Err(PublicError::Tensors { problems, .. }) = changed(change, "", "") else { panic!() };
+    let Err(FileError::Tensors { problems, .. }) = changed(change, "", "") else { panic!() };
     let name = |name: &str| format!("transformer.{name}");
     let expected = [
         TensorProblem::Shape { name: name("wpe.weight"), expected: vec![12, 16], found: vec![16, 12] },
@@ -146,7 +146,7 @@ fn every_tensor_that_does_not_fit_is_named() {
         }
         _ => vec![array],
     };
-    let Err(PublicError::Tensors { problems, .. }) = changed(untied, "", "") else { panic!() };
+    let Err(FileError::Tensors { problems, .. }) = changed(untied, "", "") else { panic!() };
     assert_eq!(problems, [TensorProblem::Untied { name: "lm_head.weight".into() }]);
 }
 
@@ -176,7 +176,7 @@ fn settings_that_cannot_be_used_are_named() {
         assert!(found.contains(expected), "{to}: {found}");
     }
     assert!(message("{", "{{").contains("line 1 column 2"));
-    assert!(matches!(gpt2::load::<f32>("/nowhere"), Err(PublicError::Description(_))));
+    assert!(matches!(gpt2::load::<f32>("/nowhere"), Err(FileError::Description(_))));
     let llama = llama::read_config(folder().join("gpt2/config.json")).unwrap_err();
     assert!(llama.to_string().ends_with("`model_type`: expected \"llama\", found \"gpt2\""));
 }

@@ -105,3 +105,21 @@ fn batch_norm_in_training_and_evaluation() {
         }
     }
 }
+
+#[test]
+fn recurrent_layers() {
+    check("lstm", &Lstm::new(3, 4, 2, &mut rng()), |layer, x| layer.call(x, None).0);
+    check("lstm_both_ways", &Lstm::bidirectional(3, 2, 2, &mut rng()), |layer, x| layer.call(x, None).0);
+    check("gru", &Gru::new(3, 4, 2, &mut rng()), |layer, x| layer.call(x, None).0);
+}
+
+#[test]
+fn residual_blocks() {
+    let training = || Pass::training(rng());
+    for (name, filters, stride, pre_activation) in
+        [("residual", 2, 1, false), ("residual_down", 3, 2, false), ("residual_pre", 2, 1, true), ("residual_pre_down", 3, 2, true)]
+    {
+        let block = ResidualBlock::new(2, filters, stride, pre_activation, &mut rng());
+        check(name, &block, |block, x| block.call(x, &mut training()));
+    }
+}
