@@ -21,6 +21,11 @@ impl<'a, T: Scalar> Build<'a, T> {
         Build { name: self.full(name), make: &mut *self.make }
     }
 
+    /// The same part, for a while.
+    pub(crate) fn again(&mut self) -> Build<'_, T> {
+        Build { name: self.name.clone(), make: &mut *self.make }
+    }
+
     pub(crate) fn tensor(&mut self, name: &str, shape: &[usize]) -> Tensor<T> {
         let name = self.full(name);
         (self.make)(&name, shape)

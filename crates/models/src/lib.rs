@@ -41,6 +41,7 @@ mod public_names;
 mod recurrent;
 mod residual;
 mod sampling;
+mod sequential;
 mod settings;
 mod stop;
 #[cfg(test)]
@@ -64,6 +65,7 @@ pub use positions::{Pairing, Positions, Rotary, RotaryScaling, sinusoidal};
 pub use recurrent::{Gru, Lstm, LstmState, RecurrentDirection, RecurrentLayers};
 pub use residual::ResidualBlock;
 pub use sampling::{Sampling, SamplingError, generate};
+pub use sequential::Sequential;
 pub use settings::DescriptionError;
 pub use stop::EarlyStop;
 pub use transformer::{Cache, Context, Transformer, TransformerConfig, TransformerLayer, padding_mask};

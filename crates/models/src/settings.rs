@@ -128,6 +128,63 @@ impl<'a> Settings<'a> {
         self.read(key, default, "a text", Value::as_str)
     }
 
+    pub(crate) fn list(&self, key: &str) -> Result<&'a [Value]> {
+        self.read(key, None, "a list", |value| value.as_array().map(Vec::as_slice))
+    }
+
+    /// A number of at least 1.
+    pub(crate) fn positive(&self, key: &str, default: Option<usize>) -> Result<usize> {
+        match self.size(key, default) {
+            Ok(n) if n > 0 => Ok(n),
+            _ => Err(self.wrong(key, "a whole number above 0")),
+        }
+    }
+
+    /// A number in a range.
+    pub(crate) fn within(&self, key: &str, default: Option<f64>, range: std::ops::RangeInclusive<f64>) -> Result<f64> {
+        let found = self.number(key, default)?;
+        if range.contains(&found) { Ok(found) } else { Err(self.wrong(key, format!("a number from {} to {}", range.start(), range.end()))) }
+    }
+
+    /// What is added to a variance.
+    pub(crate) fn epsilon(&self, default: f64) -> Result<f64> {
+        self.within("epsilon", Some(default), 0.0..=f64::MAX)
+    }
+
+    /// A list of sizes above 0.
+    pub(crate) fn sizes(&self, key: &str) -> Result<Vec<usize>> {
+        let size = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
+        let sizes = self.list(key)?.iter().map(size).collect::<Option<Vec<_>>>();
+        sizes.ok_or_else(|| self.wrong(key, "a list of whole numbers above 0"))
+    }
+
+    /// A number for all of the axes, or a list of one for each, of at least `least`.
+    pub(crate) fn along(&self, key: &str, axes: usize, default: Option<usize>, least: usize) -> Result<Vec<usize>> {
+        let size = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|n| *n >= least);
+        let found = match (self.get(key), default) {
+            (None, Some(default)) => Some(vec![default; axes]),
+            (Some(Value::Array(each)), _) if each.len() == axes => each.iter().map(size).collect(),
+            (Some(value), _) => size(value).map(|n| vec![n; axes]),
+            (None, None) => None,
+        };
+        found.ok_or_else(|| self.wrong(key, format!("a whole number of at least {least}, or a list of {axes} of them")))
+    }
+
+    /// A list of texts; empty where there is none.
+    pub(crate) fn texts(&self, key: &str) -> Result<Vec<String>> {
+        let list = if self.get(key).is_some() { self.list(key)? } else { &[] };
+        let texts = list.iter().map(|value| value.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>();
+        texts.ok_or_else(|| self.wrong(key, "a list of texts"))
+    }
+
+    /// Whether there are no other keys than these.
+    pub(crate) fn only(&self, keys: &[&str]) -> Result<()> {
+        match self.object.keys().find(|key| !keys.contains(&key.as_str())) {
+            Some(key) => Err(self.wrong(key, format!("no such key, only {}", keys.join(", ")))),
+            None => Ok(()),
+        }
+    }
+
     /// The object under `key`.
     pub(crate) fn object(&self, key: &str) -> Result<Option<Settings<'a>>> {
         let Some(value) = self.get(key) else { return Ok(None) };
