@@ -66,4 +66,38 @@ pub enum TensorError {
         /// The tensor's shape.
         shape: Vec<usize>,
     },
+    /// A matrix of a batch has an element that is infinite or not a number.
+    #[error("{operation}: matrix {matrix} of the batch has an element that is not finite")]
+    NotFinite {
+        /// The operation's name.
+        operation: &'static str,
+        /// Which matrix, row-major over the leading axes.
+        matrix: usize,
+    },
+    /// A matrix of a batch is not positive definite.
+    #[error("cholesky: matrix {matrix} of the batch is not positive definite (pivot {pivot})")]
+    NotPositiveDefinite {
+        /// Which matrix, row-major over the leading axes.
+        matrix: usize,
+        /// The first row, from 0, at which the factorisation fails.
+        pivot: usize,
+    },
+    /// A matrix of a batch has no inverse.
+    #[error("{operation}: matrix {matrix} of the batch is singular (pivot {pivot} is zero)")]
+    Singular {
+        /// The operation's name.
+        operation: &'static str,
+        /// Which matrix, row-major over the leading axes.
+        matrix: usize,
+        /// The first row, from 0, whose pivot is zero.
+        pivot: usize,
+    },
+    /// An iteration for a matrix of a batch did not end.
+    #[error("{operation}: the iteration for matrix {matrix} of the batch did not converge")]
+    NotConverged {
+        /// The operation's name.
+        operation: &'static str,
+        /// Which matrix, row-major over the leading axes.
+        matrix: usize,
+    },
 }

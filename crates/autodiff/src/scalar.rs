@@ -41,6 +41,8 @@ pub trait Scalar:
     const ONE: Self;
     /// Minus infinity, the maximum of nothing.
     const NEG_INFINITY: Self;
+    /// The distance from 1 to the next greater value.
+    const EPSILON: Self;
     /// The name of the type as people write it.
     const NAME: &'static str;
     /// The nearest value to `x`.
@@ -103,6 +105,7 @@ macro_rules! scalar {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
             const NEG_INFINITY: Self = $t::NEG_INFINITY;
+            const EPSILON: Self = $t::EPSILON;
             const NAME: &'static str = stringify!($t);
             #[inline(always)]
             fn from_f64(x: f64) -> Self {

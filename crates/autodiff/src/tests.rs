@@ -2,7 +2,9 @@ use proptest::prelude::*;
 
 use crate::*;
 
+mod linear_algebra;
 mod normalisation;
+mod order;
 mod pointwise;
 mod spatial;
 

@@ -17,9 +17,12 @@ pub(crate) mod recurrent;
 pub(crate) mod reduce;
 pub(crate) mod resize;
 pub(crate) mod rows;
+pub(crate) mod scan;
 pub(crate) mod select;
 mod simd;
+pub(crate) mod sort;
 pub(crate) mod strided;
+pub(crate) mod triangular;
 
 pub(crate) use buffer::{Buffer, Pool};
 pub(crate) use simd::vectorised;

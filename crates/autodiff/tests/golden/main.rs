@@ -5,6 +5,8 @@
 
 mod case;
 mod elementwise;
+mod linear_algebra;
 mod sequence;
+mod sort_scan;
 mod spatial;
 mod transforms;
