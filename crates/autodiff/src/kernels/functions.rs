@@ -5,28 +5,37 @@ use crate::Scalar;
 /// `e^x`: the argument is reduced to `|r| ≤ ln 2 / 2` (Cody and Waite), then a polynomial of degree 7 (interpolation at Chebyshev points).
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
+    // Beyond these the result is 0 or infinite whatever the argument; a NaN passes through `clamp`.
+    let clamped = x.clamp(-104.0, 89.0);
+    let (y, n) = reduced_exp(clamped);
+    // 2ⁿ in two factors, so that results below the normal range are rounded once and not cut off.
+    let half = n >> 1;
+    y * power_of_two(half) * power_of_two(n.wrapping_sub(half))
+}
+
+/// `y` and a whole `n` of which `y 2ⁿ` is `e^x`.
+#[inline(always)]
+fn reduced_exp(x: f32) -> (f32, i32) {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     /// Adding it rounds to a whole number, which then stands in the low bits.
     const ROUND: f32 = 12_582_912.0;
-    // Beyond these the result is 0 or infinite whatever the argument; a NaN passes through `clamp`.
-    let clamped = x.clamp(-104.0, 89.0);
-    let shifted = clamped * std::f32::consts::LOG2_E + ROUND;
+    let shifted = x * std::f32::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;
-    let r = clamped - n * LN2_HIGH - n * LN2_LOW;
+    let r = x - n * LN2_HIGH - n * LN2_LOW;
     let p = 1.989_127_6e-4_f32;
     let p = p * r + 1.393_390_7e-3;
     let p = p * r + 8.333_311e-3;
     let p = p * r + 4.166_646_3e-2;
     let p = p * r + 1.666_666_7e-1;
     let p = p * r + 0.5;
-    let y = p * r * r + r + 1.0;
-    // 2ⁿ in two factors, so that results below the normal range are rounded once and not cut off.
-    let n = shifted.to_bits().wrapping_sub(ROUND.to_bits()) as i32;
-    let half = n >> 1;
-    let power = |n: i32| f32::from_bits((n.wrapping_add(127) as u32) << 23);
-    // Wrapping: a check for overflow would keep the loop around from being vectorised.
-    y * power(half) * power(n.wrapping_sub(half))
+    (p * r * r + r + 1.0, shifted.to_bits().wrapping_sub(ROUND.to_bits()) as i32)
+}
+
+/// `2ⁿ` for a normal result. Wrapping: a check for overflow would keep the loop around from being vectorised.
+#[inline(always)]
+fn power_of_two(n: i32) -> f32 {
+    f32::from_bits((n.wrapping_add(127) as u32) << 23)
 }
 
 /// `tanh x`: an odd polynomial below 0.625, else `1 - 2 / (e^{2|x|} + 1)`.
@@ -41,7 +50,9 @@ pub(crate) fn tanh(x: f32) -> f32 {
     let p = p * s + 1.333_330_3e-1;
     let p = p * s - 3.333_333_3e-1;
     let small = p * s * x + x;
-    let large = 1.0 - 2.0 / (exp(2.0 * a) + 1.0);
+    // Beyond 10 the result is 1; so bounded, the exponential needs no other bounds. A NaN passes.
+    let (y, n) = reduced_exp(2.0 * if a > 10.0 { 10.0 } else { a });
+    let large = 1.0 - 2.0 / (y * power_of_two(n) + 1.0);
     if a < 0.625 { small.copysign(x) } else { large.copysign(x) }
 }
 

@@ -211,6 +211,8 @@ impl<'a, T> Input<'a, T> {
 
 /// Bytes of all registers together: they stay in the first cache beside the blocks of inputs and outputs.
 const REGISTER_BYTES: usize = 24 << 10;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 /// Elements of a block: fewer would not repay the dispatch of each step, more would gain nothing.
 const BLOCKS: std::ops::RangeInclusive<usize> = 256..=2048;
 /// Elements that one task takes.
@@ -246,7 +248,10 @@ fn split_front<'a, T>(rest: &mut &'a mut [T], length: usize) -> &'a mut [T] {
 fn run_range<T: Scalar>(code: &Code<T>, inputs: &[Input<'_, T>], start: usize, count: usize, mut outputs: Vec<&mut [T]>) {
     let fitting = REGISTER_BYTES / size_of::<T>() / code.registers.max(1);
     let block = (fitting / 64 * 64).clamp(*BLOCKS.start(), *BLOCKS.end()).min(count);
-    let mut registers = Buffer::stale(code.registers * block);
+    let mut memory = Buffer::<T>::stale(code.registers * block + LINE / size_of::<T>());
+    // Vectors that begin on a cache line never lie across two.
+    let aligned = memory.as_ptr().align_offset(LINE).min(LINE / size_of::<T>());
+    let registers = &mut memory[aligned..][..code.registers * block];
     let mut buffers: Vec<&mut [T]> = outputs.iter().map(|_| Default::default()).collect();
     buffers.extend(registers.chunks_exact_mut(block.max(1)));
     let mut blocks = Blocks { inputs, buffers, start, length: block };
