@@ -97,7 +97,7 @@ fn parse(file: &Path, value: &Value) -> Result<LanguageConfig, DescriptionError>
     t.epsilon = s.number("layer_norm_epsilon", Some(1e-5))?;
     t.dropout = s.number("resid_pdrop", Some(0.1))?;
     t.deviation = s.number("initializer_range", Some(0.02))?;
-    t.activation = s.activation("activation_function", Some("gelu_new"))?;
+    t.activation = s.activation("activation_function", "gelu_new", ACTIVATIONS)?;
     config.validate().map_err(|error| s.invalid(&KEYS, error))?;
     Ok(config)
 }
@@ -146,6 +146,8 @@ fn to_json(config: &LanguageConfig) -> Result<Value, SettingError> {
         "attn_pdrop": 0.0,
         "initializer_range": t.deviation,
         "tie_word_embeddings": config.tied,
+        "bos_token_id": null,
+        "eos_token_id": null,
     }))
 }
 

@@ -38,6 +38,44 @@ impl LanguageConfig {
     }
 }
 
+/// Tokens that a model cannot take.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenError {
+    /// There is nothing to go on from.
+    #[error("there is no token to go on from")]
+    Empty,
+    /// Tokens cannot follow others in a model whose earlier outputs would change.
+    #[error("the model is not causal: earlier outputs would change")]
+    NotCausal,
+    /// A token that is not of the vocabulary.
+    #[error("token {token} is not one of the {vocabulary} of the vocabulary")]
+    Token {
+        /// The token.
+        token: usize,
+        /// The size of the vocabulary.
+        vocabulary: usize,
+    },
+    /// Rows of different lengths.
+    #[error("rows of {first} and of {other} tokens")]
+    Rows {
+        /// The length of the first row.
+        first: usize,
+        /// That of another.
+        other: usize,
+    },
+    /// More tokens than the model can see.
+    #[error("{tokens} tokens with {others} others are more than the context of {context}")]
+    Context {
+        /// The length of a row.
+        tokens: usize,
+        /// The number of tokens before it, or to be written after it.
+        others: usize,
+        /// The longest sequence of the model.
+        context: usize,
+    },
+}
+
 /// Tokens to logits: embeddings with positions, a transformer, and products with the embeddings or a matrix of their own.
 /// [`gpt2`](crate::gpt2) and [`llama`](crate::llama) make and load such models.
 ///
@@ -107,13 +145,42 @@ impl<T: Scalar> LanguageModel<T> {
         }
     }
 
+    /// Whether the model can take rows of tokens, with so many others in the same sequences.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub fn check(&self, rows: &[impl AsRef<[usize]>], others: usize) -> Result<(), TokenError> {
+        let LanguageConfig { vocabulary, context, .. } = self.config;
+        let tokens = rows.first().map_or(0, |row| row.as_ref().len());
+        if let Some(other) = rows.iter().map(|row| row.as_ref().len()).find(|other| *other != tokens) {
+            return Err(TokenError::Rows { first: tokens, other });
+        }
+        if let Some(&token) = rows.iter().flat_map(|row| row.as_ref()).find(|token| **token >= vocabulary) {
+            return Err(TokenError::Token { token, vocabulary });
+        }
+        if tokens.saturating_add(others) > context {
+            return Err(TokenError::Context { tokens, others, context });
+        }
+        Ok(())
+    }
+
     /// The logits `[rows, tokens, vocabulary]` of what follows each token, for rows of the same length.
     ///
     /// # Panics
-    /// When the rows have different lengths or more tokens than the context, or a token is not of the vocabulary.
+    /// When the rows have different lengths or more tokens than the context, or a token is not of the vocabulary;
+    /// [`LanguageModel::try_call`] returns the error instead.
     #[track_caller]
     pub fn call(&self, rows: &[impl AsRef<[usize]>], pass: &mut Pass<T>) -> Tensor<T> {
-        self.logits(&self.hidden(&self.embedding.call(rows), pass))
+        or_panic(self.try_call(rows, pass))
+    }
+
+    /// [`LanguageModel::call`], or what does not fit.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub fn try_call(&self, rows: &[impl AsRef<[usize]>], pass: &mut Pass<T>) -> Result<Tensor<T>, TokenError> {
+        self.check(rows, 0)?;
+        Ok(self.logits(&self.hidden(&self.embedding.call(rows), pass)))
     }
 
     /// The last layer's normalised outputs `[rows, tokens, width]` for embeddings of that shape, to which positions are added
@@ -148,31 +215,62 @@ impl<T: Scalar> LanguageModel<T> {
     /// ```
     ///
     /// # Panics
-    /// As [`LanguageModel::call`], and when the model is not causal: its earlier outputs would change.
+    /// As [`LanguageModel::call`], and when the model is not causal.
     #[track_caller]
     pub fn decode(&self, rows: &[impl AsRef<[usize]>], cache: &Cache<T>) -> (Tensor<T>, Cache<T>) {
-        assert!(self.config.causal, "decode: the model is not causal");
-        let (hidden, cache) = self.hidden_after(&self.embedding.call(rows), cache, &mut Pass::evaluation());
-        (self.logits(&hidden), cache)
+        or_panic(self.try_decode(rows, cache))
     }
 
+    /// [`LanguageModel::decode`], or what does not fit.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub fn try_decode(&self, rows: &[impl AsRef<[usize]>], cache: &Cache<T>) -> Result<(Tensor<T>, Cache<T>), TokenError> {
+        if !self.config.causal {
+            return Err(TokenError::NotCausal);
+        }
+        self.check(rows, cache.length)?;
+        let (hidden, cache) = self.hidden_after(&self.embedding.call(rows), cache, &mut Pass::evaluation());
+        Ok((self.logits(&hidden), cache))
+    }
+
+    /// Embeddings `[rows, tokens, width]` with the positions `first`, `first + 1`, … added, as the first layer takes them: for
+    /// calls of [`LanguageModel::transformer`] with a context of one's own, such as a mask for padded rows.
+    ///
+    /// # Panics
+    /// When there are more tokens than the context.
     #[track_caller]
-    fn hidden_after(&self, embeddings: &Tensor<T>, past: &Cache<T>, pass: &mut Pass<T>) -> (Tensor<T>, Cache<T>) {
+    pub fn place(&self, embeddings: &Tensor<T>, first: usize) -> Tensor<T> {
         let &[_, n, width] = embeddings.shape() else {
             panic!("LanguageModel: embeddings of shape {:?}, not [rows, tokens, width]", embeddings.shape())
         };
-        let (first, context) = (past.length, self.config.context);
-        assert!(first + n <= context, "LanguageModel: {n} tokens after {first} are more than the context of {context}");
-        let placed = match (&self.positions, self.config.positions) {
+        let context = self.config.context;
+        if n.saturating_add(first) > context {
+            panic!("{}", TokenError::Context { tokens: n, others: first, context });
+        }
+        match (&self.positions, self.config.positions) {
             (Some(table), _) => embeddings + table.weight.narrow(0, first, n),
             (None, Positions::Sinusoidal) => {
                 let places: Vec<f64> = (first..first + n).map(|place| place as f64).collect();
                 embeddings + sinusoidal(&places, width)
             }
             _ => embeddings.clone(),
-        };
+        }
+    }
+
+    #[track_caller]
+    fn hidden_after(&self, embeddings: &Tensor<T>, past: &Cache<T>, pass: &mut Pass<T>) -> (Tensor<T>, Cache<T>) {
         let mask = if self.config.causal { AttentionMask::Causal } else { AttentionMask::None };
-        let placed = pass.dropout(&placed, self.config.transformer.dropout);
+        let placed = pass.dropout(&self.place(embeddings, past.length), self.config.transformer.dropout);
         self.transformer.call_after(&placed, &Context { mask, ..Context::default() }, past, pass)
+    }
+}
+
+/// The value, or a panic at the caller: which tokens a model takes, a program knows.
+#[track_caller]
+fn or_panic<R>(result: Result<R, TokenError>) -> R {
+    match result {
+        Ok(value) => value,
+        Err(error) => panic!("LanguageModel: {error}"),
     }
 }

@@ -56,7 +56,7 @@ pub use embedding::Embedding;
 pub use error::SettingError;
 pub use files::{FileError, TensorProblem};
 pub use fit::{FitError, FitOptions, Fitted, Saving, Step, carry_on, fit};
-pub use language_model::{LanguageConfig, LanguageModel};
+pub use language_model::{LanguageConfig, LanguageModel, TokenError};
 pub use linear::Linear;
 pub use mlp::Mlp;
 pub use norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm, NormKind, RmsNorm};

@@ -7,7 +7,7 @@ use gradus_autodiff::Scalar;
 use gradus_checkpoint::{Checkpoint, CheckpointError, MappedCheckpoint};
 use serde_json::{Value, json};
 
-use crate::public_names::Scheme;
+use crate::public_names::{ACTIVATIONS, Scheme};
 use crate::settings::{self, Settings};
 use crate::{
     Activation, DescriptionError, FileError, LanguageConfig, LanguageModel, NormKind, Positions, Rotary, RotaryScaling, SettingError,
@@ -96,7 +96,7 @@ fn parse(file: &Path, value: &Value) -> Result<LanguageConfig, DescriptionError>
     t.deviation = s.number("initializer_range", Some(0.02))?;
     t.attention_bias = s.flag("attention_bias", Some(false))?;
     t.feed_forward_bias = s.flag("mlp_bias", Some(false))?;
-    t.activation = s.activation("hidden_act", Some("silu"))?;
+    t.activation = s.activation("hidden_act", "silu", ACTIVATIONS)?;
     t.rotary = Some(rotary);
     config.validate().map_err(|error| s.invalid(&KEYS, error))?;
     Ok(config)
@@ -195,6 +195,8 @@ fn to_json(config: &LanguageConfig) -> Result<Value, SettingError> {
         "attention_bias": t.attention_bias,
         "mlp_bias": t.feed_forward_bias,
         "tie_word_embeddings": config.tied,
+        "bos_token_id": null,
+        "eos_token_id": null,
     }))
 }
 

@@ -138,8 +138,8 @@ fn read_place<T: Scalar>(arrays: &dyn Arrays, place: &Place, full: impl Fn(&str)
     }
 }
 
-/// The activations that `config.json` names.
-pub(crate) const ACTIVATIONS: [(&str, crate::Activation); 9] = [
+/// The activations and their names in `config.json`.
+pub(crate) const ACTIVATIONS: &[(&str, crate::Activation)] = &[
     ("gelu_new", crate::Activation::GeluTanh),
     ("gelu_pytorch_tanh", crate::Activation::GeluTanh),
     ("gelu", crate::Activation::Gelu),

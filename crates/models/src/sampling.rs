@@ -3,7 +3,7 @@
 use gradus_autodiff::Scalar;
 use rand::{Rng, RngExt};
 
-use crate::{Cache, LanguageModel};
+use crate::{Cache, LanguageModel, TokenError};
 
 /// How the next token is drawn from logits. The default draws from the softmax as it is.
 ///
@@ -44,25 +44,12 @@ pub enum SamplingError {
         /// Its logit.
         logit: f64,
     },
-    /// There is nothing to go on from, or nothing to choose among.
-    #[error("there is no token to {0}")]
-    Empty(&'static str),
-    /// A token that is not of the vocabulary.
-    #[error("token {token} is not one of the {vocabulary} tokens of the vocabulary")]
-    Token {
-        /// The token.
-        token: usize,
-        /// The size of the vocabulary.
-        vocabulary: usize,
-    },
-    /// More tokens than the model can see.
-    #[error("{tokens} tokens are more than the context of {context}")]
-    Context {
-        /// The number of tokens, the new ones included.
-        tokens: usize,
-        /// The longest sequence of the model.
-        context: usize,
-    },
+    /// The tokens do not fit the model.
+    #[error(transparent)]
+    Tokens(#[from] TokenError),
+    /// There is nothing to choose among.
+    #[error("there is no logit")]
+    Empty,
 }
 
 impl Sampling {
@@ -106,7 +93,7 @@ impl Sampling {
         let mut scores: Vec<f64> = logits.iter().map(|logit| if greedy { *logit } else { logit / self.temperature }).collect();
         let mut seen = vec![false; logits.len()];
         for &token in before {
-            *seen.get_mut(token).ok_or(SamplingError::Token { token, vocabulary: logits.len() })? = true;
+            *seen.get_mut(token).ok_or(TokenError::Token { token, vocabulary: logits.len() })? = true;
         }
         let penalty = self.repetition_penalty;
         for score in scores.iter_mut().zip(&seen).filter(|(_, seen)| **seen).map(|(score, _)| score) {
@@ -115,7 +102,7 @@ impl Sampling {
         let mut order: Vec<usize> = (0..scores.len()).collect();
         order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
         order.truncate(if greedy { 1 } else { self.top_k.unwrap_or(usize::MAX) });
-        let Some(&first) = order.first() else { return Err(SamplingError::Empty("choose")) };
+        let Some(&first) = order.first() else { return Err(SamplingError::Empty) };
         let weights: Vec<f64> = order.iter().map(|&token| (scores[token] - scores[first]).exp()).collect();
         let total: f64 = weights.iter().sum();
         let mut mass = 0.0;
@@ -145,7 +132,7 @@ impl Sampling {
             }
         }
         // Rounding can leave a rest.
-        kept.last().map(|(token, _)| *token).ok_or(SamplingError::Empty("choose"))
+        kept.last().map(|(token, _)| *token).ok_or(SamplingError::Empty)
     }
 }
 
@@ -160,21 +147,14 @@ pub fn generate<T: Scalar>(
     sampling: &Sampling,
     rng: &mut impl Rng,
 ) -> Result<Vec<usize>, SamplingError> {
-    let (vocabulary, context) = (model.config.vocabulary, model.config.context);
     if prompt.is_empty() {
-        return Err(SamplingError::Empty("go on from"));
+        return Err(TokenError::Empty.into());
     }
-    if let Some(&token) = prompt.iter().find(|&&token| token >= vocabulary) {
-        return Err(SamplingError::Token { token, vocabulary });
-    }
-    // The last token is drawn, not read.
-    let tokens = prompt.len().saturating_add(count);
-    if tokens.saturating_sub(1) > context {
-        return Err(SamplingError::Context { tokens, context });
-    }
+    model.check(&[prompt], count.saturating_sub(1))?;
+    let vocabulary = model.config.vocabulary;
     let (mut text, mut cache, mut next) = (prompt.to_vec(), Cache::default(), prompt.to_vec());
     for _ in 0..count {
-        let (logits, seen) = model.decode(&[&next], &cache);
+        let (logits, seen) = model.try_decode(&[&next], &cache)?;
         let row: Vec<f64> = logits.as_slice()[logits.count() - vocabulary..].iter().map(|logit| logit.to_f64()).collect();
         let token = sampling.draw(&row, &text, rng)?;
         text.push(token);

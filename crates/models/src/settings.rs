@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use crate::Activation;
+
 /// What is wrong with a file that describes a model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -146,6 +148,12 @@ impl<'a> Settings<'a> {
         if range.contains(&found) { Ok(found) } else { Err(self.wrong(key, format!("a number from {} to {}", range.start(), range.end()))) }
     }
 
+    /// The rate of dropout.
+    pub(crate) fn rate(&self, key: &str, default: Option<f64>) -> Result<f64> {
+        let found = self.number(key, default)?;
+        if (0.0..1.0).contains(&found) { Ok(found) } else { Err(self.wrong(key, "a rate in [0, 1)")) }
+    }
+
     /// What is added to a variance.
     pub(crate) fn epsilon(&self, default: f64) -> Result<f64> {
         self.within("epsilon", Some(default), 0.0..=f64::MAX)
@@ -196,11 +204,10 @@ impl<'a> Settings<'a> {
 }
 
 impl<'a> Settings<'a> {
-    /// An activation by the name that `config.json` files have for it.
-    pub(crate) fn activation(&self, key: &str, default: Option<&'a str>) -> Result<crate::Activation> {
-        let name = self.text(key, default)?;
-        let known = crate::public_names::ACTIVATIONS;
-        let names = || known.map(|(name, _)| format!("\"{name}\"")).join(", ");
+    /// One of the activations that have a name.
+    pub(crate) fn activation(&self, key: &str, default: &'a str, known: &[(&str, Activation)]) -> Result<Activation> {
+        let name = self.text(key, Some(default))?;
+        let names = || known.iter().map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
         known
             .iter()
             .find(|(own, _)| *own == name)

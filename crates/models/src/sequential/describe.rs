@@ -78,6 +78,17 @@ const MAX_POOL: &[&str] = &["size", "stride", "padding", "dilation"];
 const AVG_POOL: &[&str] = &["size", "stride", "padding", "dilation", "count_padding"];
 const RECURRENT: &[&str] = &["hidden", "layers", "bidirectional"];
 
+/// The activations without settings, by type.
+const ACTIVATIONS: [(&str, Activation); 7] = [
+    ("relu", Activation::Relu),
+    ("gelu", Activation::Gelu),
+    ("gelu_tanh", Activation::GeluTanh),
+    ("quick_gelu", Activation::QuickGelu),
+    ("silu", Activation::Silu),
+    ("tanh", Activation::Tanh),
+    ("sigmoid", Activation::Sigmoid),
+];
+
 /// Recurrent layers in one layer; more are a mistake.
 const MOST_LAYERS: usize = 1000;
 
@@ -274,9 +285,9 @@ impl Reader<'_> {
                 }
                 let config = TransformerConfig {
                     hidden: s.positive("hidden", None)?,
-                    activation: s.activation("activation", Some("relu"))?,
+                    activation: s.activation("activation", "relu", &ACTIVATIONS)?,
                     norm_first: s.flag("norm_first", Some(false))?,
-                    dropout: s.within("dropout", Some(0.0), 0.0..=0.999_999)?,
+                    dropout: s.rate("dropout", Some(0.0))?,
                     ..TransformerConfig::small(width, 1, heads)
                 };
                 addressable(s, "hidden", &[config.hidden.max(width.saturating_mul(3)), width])?;
@@ -310,21 +321,16 @@ impl Reader<'_> {
 /// The function of that type and its output, if it is one.
 fn function(kind: &str, s: &Settings<'_>, input: &[usize]) -> Result<Option<(Function, Vec<usize>)>> {
     let same = |function| (function, input.to_vec());
-    let activation = |activation| Ok(Some(same(Function::Activation(activation))));
+    if let Some((_, activation)) = ACTIVATIONS.iter().find(|(name, _)| *name == kind) {
+        return Ok(Some(same(Function::Activation(*activation))));
+    }
     Ok(Some(match kind {
-        "relu" => return activation(Activation::Relu),
-        "leaky_relu" => return activation(Activation::LeakyRelu(s.number("slope", Some(0.01))?)),
-        "gelu" => return activation(Activation::Gelu),
-        "gelu_tanh" => return activation(Activation::GeluTanh),
-        "quick_gelu" => return activation(Activation::QuickGelu),
-        "silu" => return activation(Activation::Silu),
-        "tanh" => return activation(Activation::Tanh),
-        "sigmoid" => return activation(Activation::Sigmoid),
+        "leaky_relu" => same(Function::Activation(Activation::LeakyRelu(s.number("slope", Some(0.01))?))),
         "softmax" => {
             last(s, input)?;
             same(Function::Softmax)
         }
-        "dropout" => same(Function::Dropout(s.within("rate", None, 0.0..=0.999_999)?)),
+        "dropout" => same(Function::Dropout(s.rate("rate", None)?)),
         "max_pool1d" | "max_pool2d" | "max_pool3d" | "avg_pool1d" | "avg_pool2d" | "avg_pool3d" => {
             let axes = axes_of(kind);
             let (channels, places) = channels(s, input, axes)?;

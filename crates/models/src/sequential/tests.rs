@@ -292,7 +292,7 @@ fn mistakes_are_named_with_their_layer_and_key() {
             layer(json!({ "name": "g", "type": "group_norm", "groups": 4 })),
             "layer `g`: `groups`: expected a divisor of the 2 channels, found 4",
         ),
-        (layer(json!({ "name": "d", "type": "dropout", "rate": 1 })), "layer `d`: `rate`: expected a number from 0 to 0.999999, found 1"),
+        (layer(json!({ "name": "d", "type": "dropout", "rate": 1 })), "layer `d`: `rate`: expected a rate in [0, 1), found 1"),
         (
             layer(json!({ "name": "r", "type": "reshape", "shape": [7] })),
             "layer `r`: `shape`: expected as many elements as the input [2, 6, 5]",

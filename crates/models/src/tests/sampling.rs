@@ -40,14 +40,14 @@ fn what_cannot_be_drawn_says_why() {
     assert_eq!(wrong(Sampling { min_p: f64::NAN, ..Sampling::default() }), "min_p");
     let any = Sampling::default();
     assert!(matches!(any.probabilities(&[0.0, f64::NAN], &[]), Err(SamplingError::NotFinite { token: 1, .. })));
-    assert_eq!(any.probabilities(&[], &[]), Err(SamplingError::Empty("choose")));
-    assert_eq!(any.probabilities(&[0.0; 3], &[3]), Err(SamplingError::Token { token: 3, vocabulary: 3 }));
+    assert_eq!(any.probabilities(&[], &[]), Err(SamplingError::Empty));
+    assert_eq!(any.probabilities(&[0.0; 3], &[3]), Err(TokenError::Token { token: 3, vocabulary: 3 }.into()));
 
     let model: LanguageModel = LanguageModel::new(&gpt2::config(5, 4, 4, 1, 1), &mut stream(1, "models-test", 0)).unwrap();
     let rng = &mut stream(2, "models-test", 0);
-    assert_eq!(generate(&model, &[], 1, &any, rng), Err(SamplingError::Empty("go on from")));
-    assert_eq!(generate(&model, &[5], 1, &any, rng), Err(SamplingError::Token { token: 5, vocabulary: 5 }));
-    assert_eq!(generate(&model, &[0; 3], 3, &any, rng), Err(SamplingError::Context { tokens: 6, context: 4 }));
+    assert_eq!(generate(&model, &[], 1, &any, rng), Err(TokenError::Empty.into()));
+    assert_eq!(generate(&model, &[5], 1, &any, rng), Err(TokenError::Token { token: 5, vocabulary: 5 }.into()));
+    assert_eq!(generate(&model, &[0; 3], 3, &any, rng), Err(TokenError::Context { tokens: 3, others: 2, context: 4 }.into()));
     assert_eq!(generate(&model, &[0; 3], 2, &any, rng).unwrap().len(), 2);
     assert!(generate(&model, &[0], 0, &any, rng).unwrap().is_empty());
 }

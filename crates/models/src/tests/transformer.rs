@@ -201,7 +201,7 @@ fn settings_that_do_not_fit_are_named() {
 }
 
 #[test]
-#[should_panic(expected = "3 tokens after 4 are more than the context of 6")]
+#[should_panic(expected = "3 tokens with 4 others are more than the context of 6")]
 fn more_tokens_than_the_context() {
     let model = language(|_| ());
     let (_, cache) = model.decode(&[[0; 4]], &Cache::default());
@@ -209,7 +209,7 @@ fn more_tokens_than_the_context() {
 }
 
 #[test]
-#[should_panic(expected = "rows of 2 and of 3 numbers")]
+#[should_panic(expected = "rows of 2 and of 3 tokens")]
 fn rows_of_different_lengths() {
     language(|_| ()).call(&[vec![1, 2], vec![1, 2, 3]], &mut Pass::evaluation());
 }
@@ -222,4 +222,30 @@ fn dropout_of_a_transformer_is_its_stream() {
     assert_eq!(training(1), training(1));
     assert_ne!(training(1), training(2));
     assert_ne!(training(1), run(&mut Pass::evaluation()));
+}
+
+#[test]
+fn tokens_that_do_not_fit_are_told() {
+    let model = language(|_| ());
+    let run = |rows: &[Vec<usize>]| model.try_call(rows, &mut Pass::evaluation()).unwrap_err();
+    assert_eq!(run(&[vec![1, 7]]), TokenError::Token { token: 7, vocabulary: 7 });
+    assert_eq!(run(&[vec![0; 7]]), TokenError::Context { tokens: 7, others: 0, context: 6 });
+    assert_eq!(run(&[vec![0; 2], vec![0]]), TokenError::Rows { first: 2, other: 1 });
+    assert_eq!(model.call(&[[0usize; 0]; 3], &mut Pass::evaluation()).shape(), [3, 0, 7]);
+    assert_eq!(model.call(&Vec::<Vec<usize>>::new(), &mut Pass::evaluation()).shape(), [0, 0, 7]);
+    assert_eq!(language(|c| c.causal = false).try_decode(&[[0]], &Cache::default()).unwrap_err(), TokenError::NotCausal);
+    let (_, cache) = model.decode(&[[0; 4]], &Cache::default());
+    assert_eq!(model.try_decode(&[[0; 3]], &cache).unwrap_err(), TokenError::Context { tokens: 3, others: 4, context: 6 });
+}
+
+/// An encoder with padded rows, through the parts of a language model.
+#[test]
+fn a_context_of_ones_own() {
+    let model = language(|c| c.causal = false);
+    let rows = [[1, 2, 3], [4, 5, 0]];
+    let mask = padding_mask(&[3, 2], 3);
+    let context = Context { mask: AttentionMask::Additive(&mask), ..Context::default() };
+    let padded = model.transformer.call(&model.place(&model.embedding.call(&rows), 0), &context, &mut Pass::evaluation());
+    let alone = model.hidden(&model.embedding.call(&[[4, 5]]), &mut Pass::evaluation());
+    assert!((padded.narrow(0, 1, 1).narrow(1, 0, 2) - alone).abs().sum().item() < 1e-12);
 }
