@@ -32,6 +32,7 @@ mod pages {
         models: "../../models/README.md",
         optimizers: "../../optimizers/README.md",
         getting_started: "../../../docs/src/guide/getting-started.md",
+        coming_from: "../../../docs/src/guide/coming-from-pytorch-or-jax.md",
         derivatives: "../../../docs/src/guide/derivatives.md",
         per_example: "../../../docs/src/guide/per-example.md",
         models_as_data: "../../../docs/src/guide/models-as-data.md",

@@ -186,19 +186,26 @@ impl Run<'_> {
         let mut snapshots: Vec<_> = every.map(|_| (0, model.clone())).into_iter().collect();
         let (mut judged, mut swapped) = (0.0, None);
         let batches = |step| self.tasks.draw(self.options.batch, &mut gradus_base::stream(self.seed, "icl-batch", step));
-        let fitted = fit(model.clone(), &self.options.adam(), batches, |m, batch, _| loss(m, batch), &fit_options, |step| {
-            if every.is_some_and(|every| step.step.is_multiple_of(every) || step.step == steps) {
-                snapshots.push((step.step, step.model.clone()));
-            }
-            self.observer.progress(step.step, Some(steps), "training");
-            if JUDGED.contains(&(step.step - 1)) {
-                judged += step.loss / (JUDGED.end - JUDGED.start) as f64;
-            }
-            if step.step == JUDGED.end && self.swapped_above.is_some_and(|bound| judged > bound) {
-                swapped = Some(judged);
-            }
-            if swapped.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
+        let fitted = fit(
+            model.clone(),
+            &self.options.adam(),
+            batches,
+            |m, batch, _| loss(m, batch),
+            &fit_options,
+            |step| {
+                if every.is_some_and(|every| step.step.is_multiple_of(every) || step.step == steps) {
+                    snapshots.push((step.step, step.model.clone()));
+                }
+                self.observer.progress(step.step, Some(steps), "training");
+                if JUDGED.contains(&(step.step - 1)) {
+                    judged += step.loss / (JUDGED.end - JUDGED.start) as f64;
+                }
+                if step.step == JUDGED.end && self.swapped_above.is_some_and(|bound| judged > bound) {
+                    swapped = Some(judged);
+                }
+                if swapped.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            },
+        )?;
         *model = fitted.model;
         if let Some(loss) = swapped {
             return Ok(Outcome::RoleSwapped { loss });
