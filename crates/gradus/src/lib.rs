@@ -37,6 +37,7 @@ mod pages {
         per_example: "../../../docs/src/guide/per-example.md",
         models_as_data: "../../../docs/src/guide/models-as-data.md",
         data_page: "../../../docs/src/guide/data.md",
+        layers: "../../../docs/src/guide/layers.md",
         training: "../../../docs/src/guide/training.md",
         checkpoints: "../../../docs/src/guide/checkpoints.md",
         merging: "../../../docs/src/guide/merging.md",
