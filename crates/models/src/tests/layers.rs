@@ -114,3 +114,95 @@ fn fit_moves_the_running_statistics() {
     let norm = &fitted.model.0;
     assert!((norm.running_mean.item() - 3.0).abs() < 0.2 && (norm.running_var.item() - 4.0).abs() < 0.5);
 }
+
+/// Shapes of every size from 0 on; derivatives of both orders where there is anything to differentiate.
+mod properties {
+    use super::*;
+    use gradus_autodiff::AttentionMask;
+    use proptest::prelude::*;
+
+    fn input(shape: &[usize], seed: u64) -> T64 {
+        random(shape, seed)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+        #[test]
+        fn attention(batch in 0usize..3, n in 0usize..4, groups in 1usize..3, head_width in 1usize..4, seed in 0u64..1000) {
+            let heads = 2 * groups;
+            let mut layer: MultiHeadAttention<f64> = MultiHeadAttention::new(heads * head_width, heads, &mut stream(seed, "models-test", 0));
+            layer.rotary = head_width.is_multiple_of(2).then(Rotary::default);
+            // As many heads of keys and values as groups: their rows come after those of the queries.
+            layer.in_proj_weight = layer.in_proj_weight.narrow(0, 0, (heads + 2 * groups) * head_width);
+            layer.in_proj_bias = Some(input(&[(heads + 2 * groups) * head_width], seed + 1));
+            layer.key_value_heads = groups;
+            let x = input(&[batch, n, heads * head_width], seed + 2);
+            let y = layer.call(&x, AttentionMask::Causal);
+            prop_assert_eq!(y.shape(), x.shape());
+            both_orders(&layer, &x, |layer, x| layer.call(x, AttentionMask::Causal));
+            let memory = input(&[batch, 2, heads * head_width], seed + 3);
+            both_orders(&layer, &x, |layer, x| layer.cross(x, &memory, AttentionMask::None));
+        }
+
+        #[test]
+        fn transformer_layers(batch in 0usize..3, n in 0usize..4, choices in any::<[bool; 4]>(), seed in 0u64..1000) {
+            let [norm_first, gated, rms, causal] = choices;
+            let config = TransformerConfig {
+                hidden: 3,
+                norm_first,
+                gated,
+                norm: if rms { NormKind::Rms } else { NormKind::Layer },
+                activation: Activation::Silu,
+                deviation: 0.4,
+                ..TransformerConfig::small(4, 1, 2)
+            };
+            let model: Transformer<f64> = Transformer::new(&config, &mut stream(seed, "models-test", 0)).unwrap();
+            let context = || if causal { Context::causal() } else { Context::default() };
+            let x = input(&[batch, n, 4], seed + 1);
+            both_orders(&model, &x, |model, x| model.call(x, &context(), &mut Pass::evaluation()));
+        }
+
+        #[test]
+        fn recurrent_layers(
+            batch in 0usize..3, time in 0usize..4, width in 1usize..4, hidden in 1usize..3, both in any::<bool>(), seed in 0u64..1000,
+        ) {
+            let rng = &mut stream(seed, "models-test", 0);
+            let x = input(&[batch, time, width], seed + 1);
+            let lstm = if both { Lstm::bidirectional(width, hidden, 1, rng) } else { Lstm::new(width, hidden, 2, rng) };
+            both_orders(&lstm, &x, |layer, x| layer.call(x, None).0);
+            let gru = if both { Gru::bidirectional(width, hidden, 1, rng) } else { Gru::new(width, hidden, 2, rng) };
+            both_orders(&gru, &x, |layer, x| layer.call(x, None).0);
+        }
+
+        #[test]
+        fn normalisation(batch in 0usize..4, groups in 1usize..3, each in 1usize..3, places in 1usize..4, seed in 0u64..1000) {
+            let channels = groups * each;
+            let x = input(&[batch, channels, places], seed);
+            both_orders(&BatchNorm::new(channels), &x, |layer, x| layer.call(x, &mut Pass::evaluation()));
+            // With two values to a group, outputs are ±1 and derivatives nearly nothing, of a function that is steep at 0.
+            if batch * places > 2 {
+                both_orders(&BatchNorm::new(channels), &x, |layer, x| layer.call(x, &mut Pass::training(draw())));
+            }
+            if each * places > 2 {
+                both_orders(&GroupNorm::new(groups, channels), &x, |layer, x| layer.call(x));
+            }
+            if places > 2 {
+                both_orders(&InstanceNorm::new(channels), &x, |layer, x| layer.call(x));
+            }
+        }
+
+        #[test]
+        fn convolutions(
+            batch in 0usize..3, groups in 1usize..3, kernel in 1usize..4, stride in 1usize..3, dilation in 1usize..3, seed in 0u64..1000,
+        ) {
+            let rng = &mut stream(seed, "models-test", 0);
+            let options = Convolution { stride: [stride], padding: [kernel / 2], dilation: [dilation], groups };
+            let layer: Conv1d<f64> = Conv1d::with_options(2 * groups, groups, [kernel], options, rng);
+            both_orders(&layer, &input(&[batch, 2 * groups, 5], seed + 1), |layer, x| layer.call(x));
+            let options = TransposedConvolution { stride: [stride], dilation: [dilation], groups, ..Default::default() };
+            let layer: ConvTranspose1d<f64> = ConvTranspose1d::with_options(groups, 2 * groups, [kernel], options, rng);
+            both_orders(&layer, &input(&[batch, groups, 3], seed + 2), |layer, x| layer.call(x));
+        }
+    }
+}
