@@ -97,13 +97,19 @@ macro_rules! values {
                 }
             }
 
-            fn encode(&self) -> Vec<u8> {
-                match self { $(Self::$variant(values) => values.iter().flat_map(|&value| $encode(value)).collect(),)* }
+            /// Writes the elements behind `bytes`.
+            fn encode(&self, bytes: &mut Vec<u8>) {
+                match self {
+                    $(Self::$variant(values) => {
+                        bytes.reserve(size_of_val(&values[..]));
+                        values.iter().for_each(|&value| bytes.extend_from_slice(&$encode(value)));
+                    })*
+                }
             }
 
-            /// The element of each index, in their order.
-            fn select(self, indices: &[usize]) -> Self {
-                match self { $(Self::$variant(values) => Self::$variant(indices.iter().map(|&i| values[i]).collect()),)* }
+            /// Elements in column-major order of a shape, in row-major order.
+            fn row_major(self, shape: &[usize]) -> Self {
+                match self { $(Self::$variant(values) => Self::$variant(row_major(values, shape)),)* }
             }
         }
     };
@@ -281,7 +287,7 @@ impl NpyArray {
             _ => {}
         }
         let values = NpyValues::decode(name, big_endian, &bytes[start..]).ok_or_else(unread)?;
-        let values = if fortran_order && shape.len() > 1 { values.select(&row_major(&shape)) } else { values };
+        let values = if fortran_order { values.row_major(&shape) } else { values };
         Ok(Self { shape, values })
     }
 
@@ -308,7 +314,7 @@ impl NpyArray {
         bytes.extend(header.as_bytes());
         bytes.resize(end - 1, b' ');
         bytes.push(b'\n');
-        bytes.extend(self.values.encode());
+        self.values.encode(&mut bytes);
         bytes
     }
 }
@@ -319,17 +325,29 @@ fn element_count(shape: &[usize]) -> Option<usize> {
     if shape.contains(&0) { Some(0) } else { shape.iter().try_fold(1usize, |count, &length| count.checked_mul(length)) }
 }
 
-/// For each element in row-major order its place in column-major order.
-fn row_major(shape: &[usize]) -> Vec<usize> {
-    if shape.contains(&0) {
-        return Vec::new();
+/// Values in column-major order of a shape, in row-major order: the first axis, whose index runs fastest, is put before the
+/// others, and then each axis before those behind it.
+fn row_major<T: Copy>(mut values: Vec<T>, shape: &[usize]) -> Vec<T> {
+    // Both orders of the square parts of a matrix fit the cache.
+    const SIDE: usize = 32;
+    if values.is_empty() {
+        return values;
     }
-    let (mut places, mut stride) = (vec![0], 1);
-    for &length in shape {
-        places = places.iter().flat_map(|place| (0..length).map(move |i| place + i * stride)).collect();
-        stride *= length;
+    let (mut turned, mut size) = (values.clone(), values.len());
+    // Axes of one entry move nothing, and a header may hold very many.
+    for &length in shape.iter().filter(|&&length| length > 1) {
+        let rest = size / length;
+        for (from, to) in values.chunks_exact(size).zip(turned.chunks_exact_mut(size)) {
+            for (i0, j0) in (0..length).step_by(SIDE).flat_map(|i0| (0..rest).step_by(SIDE).map(move |j0| (i0, j0))) {
+                for i in i0..length.min(i0 + SIDE) {
+                    (j0..rest.min(j0 + SIDE)).for_each(|j| to[i * rest + j] = from[j * length + i]);
+                }
+            }
+        }
+        std::mem::swap(&mut values, &mut turned);
+        size = rest;
     }
-    places
+    values
 }
 
 /// The text of the header, and where the elements begin.

@@ -94,6 +94,34 @@ fn headers_as_others_write_them() {
 }
 
 #[test]
+fn large_arrays_are_turned_round_in_parts() {
+    for shape in [&[70, 33][..], &[33, 2, 65], &[2, 40, 1, 35, 3]] {
+        let count = element_count(shape).unwrap();
+        let turned = row_major((0..count).collect(), shape);
+        let place = |flat: usize| {
+            let mut rest = flat;
+            shape.iter().enumerate().rev().fold(0, |place, (axis, length)| {
+                let index = rest % length;
+                rest /= length;
+                place + index * shape[..axis].iter().product::<usize>()
+            })
+        };
+        assert_eq!(turned, (0..count).map(place).collect::<Vec<_>>(), "{shape:?}");
+    }
+}
+
+#[test]
+fn axes_of_one_entry_cost_nothing() {
+    // A file of 400 kB: as many axes as its header holds, times as many elements as it has, would be 10^10 steps.
+    let header = format!("{{'descr': '|u1', 'fortran_order': True, 'shape': (2, {}50000)}}", "1, ".repeat(100_000));
+    let length = (header.len() as u32).to_le_bytes();
+    let data: Vec<u8> = (0..100_000u32).map(|i| (i / 2 + 100 * (i % 2)) as u8).collect();
+    let read = NpyArray::from_bytes(&[MAGIC, &[2, 0], &length, header.as_bytes(), &data].concat()).unwrap();
+    let expected: Vec<u8> = (0..100_000u32).map(|i| (i % 50_000 + 100 * (i / 50_000)) as u8).collect();
+    assert_eq!((read.shape().len(), read.values()), (100_002, &expected.into()));
+}
+
+#[test]
 fn conversions_lose_nothing() {
     let all = |values: NpyValues| (values.to_f32(), values.to_f64(), values.to_usize());
     assert_eq!(all(vec![0.5f32].into()), (Some(vec![0.5]), Some(vec![0.5]), None));
