@@ -55,7 +55,8 @@ impl Cifar {
     ///
     /// # Errors
     /// [`DataError::Io`], [`DataError::Gzip`], [`DataError::Truncated`] for a file that ends within a record,
-    /// [`DataError::Label`] with the row, [`DataError::TooLarge`] for more than 1 GiB, [`DataError::Empty`].
+    /// [`DataError::Label`] with the row, [`DataError::TooLarge`] for more than 1 GiB, [`DataError::Empty`] for a file without
+    /// records, or for no files.
     pub fn load<P: AsRef<Path>>(self, files: &[P]) -> Result<Dataset, DataError> {
         let (mut features, mut labels) = (Vec::new(), Vec::new());
         for file in files {
@@ -72,6 +73,9 @@ impl Cifar {
         let bytes = Source::open(file)?.take(MAX_BYTES + 1)?;
         if bytes.len() as u64 > MAX_BYTES {
             return Err(DataError::TooLarge { file: file.into(), limit: MAX_BYTES });
+        }
+        if bytes.is_empty() {
+            return Err(DataError::Empty { what: file.display().to_string() });
         }
         let expected = bytes.len().next_multiple_of(self.record()) as u64;
         if expected != bytes.len() as u64 {

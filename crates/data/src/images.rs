@@ -27,7 +27,8 @@ struct Image {
 
 /// Reads every file in the folders in `folder`: each of these folders is a class, in the order of their names, which are
 /// `class_names`. Images are `[channel, row, column]`, one channel if grey, else red, green and blue, scaled to `[0, 1]`.
-/// Palettes are resolved, transparency is left out, and of 16 bits the upper 8 are taken. Files and folders whose name begins
+/// Palettes are resolved, transparency is left out, and of 16 bits the upper 8 are taken; colour profiles, gamma and the
+/// orientation of EXIF are not applied, as by most readers of training data. Files and folders whose name begins
 /// with a dot are passed over. Images must have one size and number of channels: they are not resized.
 ///
 /// ```no_run

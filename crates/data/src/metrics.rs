@@ -41,9 +41,7 @@ pub fn accuracy(predicted: &[usize], labels: &[usize]) -> Result<f64, DataError>
 /// # Errors
 /// [`DataError::Empty`], [`DataError::Count`], or [`DataError::Label`] for a label or prediction beyond the classes.
 pub fn confusion_matrix(predicted: &[usize], labels: &[usize], classes: usize) -> Result<Vec<usize>, DataError> {
-    paired(predicted, labels)?;
-    below(labels, classes, "labels")?;
-    below(predicted, classes, "predictions")?;
+    check(predicted, labels, classes)?;
     let mut counts = vec![0; classes * classes];
     for (&j, &i) in predicted.iter().zip(labels) {
         counts[i * classes + j] += 1;
@@ -99,12 +97,18 @@ impl PrecisionRecall {
 /// # Errors
 /// Those of [`confusion_matrix`].
 pub fn class_metrics(predicted: &[usize], labels: &[usize], classes: usize) -> Result<ClassMetrics, DataError> {
-    let counts = confusion_matrix(predicted, labels, classes)?;
-    let support: Vec<usize> = (0..classes).map(|i| (0..classes).map(|j| counts[i * classes + j]).sum()).collect();
-    let predicted: Vec<usize> = (0..classes).map(|j| (0..classes).map(|i| counts[i * classes + j]).sum()).collect();
-    let right: Vec<usize> = (0..classes).map(|i| counts[i * classes + i]).collect();
+    check(predicted, labels, classes)?;
+    let matches = predicted.iter().zip(labels).filter(|(j, i)| j == i).map(|(_, i)| i);
+    // Not from the confusion matrix: a vocabulary squared is more than a computer holds.
+    let (support, predicted, right) = (counts(labels, classes), counts(predicted, classes), counts(matches, classes));
     let classes = (0..classes).map(|i| PrecisionRecall::of(right[i], predicted[i], support[i])).collect();
     Ok(ClassMetrics { classes, support, predicted, right })
+}
+
+fn counts<'a>(of: impl IntoIterator<Item = &'a usize>, classes: usize) -> Vec<usize> {
+    let mut counts = vec![0; classes];
+    of.into_iter().for_each(|&class| counts[class] += 1);
+    counts
 }
 
 impl ClassMetrics {
@@ -145,6 +149,12 @@ pub fn one_hot(labels: &[usize], classes: usize) -> Result<Vec<f32>, DataError> 
         rows[row * classes + label] = 1.0;
     }
     Ok(rows)
+}
+
+fn check(predicted: &[usize], labels: &[usize], classes: usize) -> Result<(), DataError> {
+    paired(predicted, labels)?;
+    below(labels, classes, "labels")?;
+    below(predicted, classes, "predictions")
 }
 
 fn paired(predicted: &[usize], labels: &[usize]) -> Result<(), DataError> {

@@ -31,7 +31,7 @@ const MAX_BYTES: u64 = 1 << 32;
 /// ```
 ///
 /// # Errors
-/// [`DataError::Io`], [`DataError::Zip`] for a damaged archive, [`DataError::Npy`] for one of something else than arrays,
+/// [`DataError::Io`], [`DataError::Zip`] for a damaged archive or one with two arrays of a name, [`DataError::Npy`] for one of something else than arrays,
 /// [`DataError::TooLarge`].
 pub fn read(file: impl AsRef<Path>) -> Result<BTreeMap<String, NpyArray>, DataError> {
     let file = file.as_ref();
@@ -48,12 +48,18 @@ pub(crate) fn read_archive<R: Read + std::io::Seek>(
     for index in 0..archive.len() {
         let entry = archive.by_index(index).map_err(zip_error(file))?;
         let path = entry.name().map_err(zip_error(file))?.into_owned();
+        if entry.is_dir() {
+            continue;
+        }
         let mut bytes = Vec::new();
         // What the archive says of its sizes may be a lie.
         entry.take(left.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| zip_error(file)(error.into()))?;
         left = left.checked_sub(bytes.len() as u64).ok_or_else(|| DataError::TooLarge { file: file.into(), limit: max_bytes })?;
         let name = path.strip_suffix(".npy").unwrap_or(&path).to_owned();
-        arrays.insert(name, NpyArray::parse(format!("{}/{path}", file.display()).as_ref(), &bytes)?);
+        let array = NpyArray::parse(format!("{}/{path}", file.display()).as_ref(), &bytes)?;
+        if arrays.insert(name, array).is_some() {
+            return Err(DataError::Zip { file: file.into(), reason: format!("two arrays are named like {path:?}") });
+        }
     }
     Ok(arrays)
 }

@@ -60,7 +60,7 @@ pub fn calibration(confidences: &[f64], right: &[bool], bins: usize, binning: Bi
     // By the outcome too, so that no sum depends on the order of the rows.
     rows.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     let bin_of: Vec<usize> = match binning {
-        Binning::EqualWidth => rows.iter().map(|(p, _)| ((p * bins as f64).ceil() as usize).saturating_sub(1)).collect(),
+        Binning::EqualWidth => rows.iter().map(|(p, _)| bin(*p, bins)).collect(),
         Binning::EqualMass => {
             let first = |k: usize| rows.partition_point(|(p, _)| *p < rows[k].0);
             (0..rows.len()).map(|k| (first(k) as u128 * bins as u128 / rows.len() as u128) as usize).collect()
@@ -83,6 +83,15 @@ pub fn calibration(confidences: &[f64], right: &[bool], bins: usize, binning: Bi
     let expected_error = bins.iter().map(|bin| bin.count as f64 * distance(bin)).sum::<f64>() / rows.len() as f64;
     let maximum_error = bins.iter().map(distance).fold(0.0, f64::max);
     Ok(Calibration { bins, expected_error, maximum_error })
+}
+
+/// The bin of equal width, from 0, of a confidence.
+fn bin(confidence: f64, bins: usize) -> usize {
+    let edge = |bin: usize| bin as f64 / bins as f64;
+    let near = ((confidence * bins as f64).ceil() as usize).saturating_sub(1);
+    // The product is rounded: 0.07 · 100 is above 7, though 0.07 is the edge 7 / 100 and belongs to the bin below it.
+    let (below, above) = (near > 0 && confidence <= edge(near), confidence > edge(near + 1));
+    near - usize::from(below) + usize::from(above)
 }
 
 /// The mean over the rows of `Σ_c (p_c - 1[c is the label])²`, from 0 to 2 (Brier 1950), of probabilities `[rows, classes]`.

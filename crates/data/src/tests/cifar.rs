@@ -29,6 +29,9 @@ fn bad_records() {
     assert!(matches!(Cifar::Ten.load(&["/no/such/file"]), Err(DataError::Io { .. })));
     assert!(matches!(error(Cifar::Ten, &[]), DataError::Empty { .. }));
     assert!(matches!(Cifar::Ten.load::<&str>(&[]), Err(DataError::Empty { .. })));
+    let files = folder(&[("whole", &record(&[1], 0)), ("empty", &[])]);
+    let partly = Cifar::Ten.load(&["whole", "empty"].map(|name| files.path().join(name)));
+    assert!(matches!(partly, Err(DataError::Empty { what }) if what.ends_with("empty")));
     let two = [record(&[1], 0), record(&[10], 0)].concat();
     assert!(matches!(error(Cifar::Ten, &two), DataError::Label { row: 1, label: 10, classes: 10, .. }));
     assert!(matches!(error(Cifar::Ten, &two[..3074]), DataError::Truncated { expected: 6146, found: 3074, .. }));

@@ -76,6 +76,30 @@ fn calibration_by_hand() {
 }
 
 #[test]
+fn edges_of_bins_belong_below() {
+    for bins in [1usize, 10, 15, 41, 50, 100, 1000] {
+        let edges: Vec<f64> = (1..=bins).map(|m| m as f64 / bins as f64).collect();
+        let count =
+            |confidences: &[f64]| calibration(confidences, &vec![true; confidences.len()], bins, Binning::EqualWidth).unwrap().bins.len();
+        assert_eq!(count(&edges), bins);
+        // What is just above an edge is with the next one.
+        for pair in edges.windows(2) {
+            assert_eq!((count(&[pair[0].next_up(), pair[1]]), count(&[pair[0], pair[0].next_up()])), (1, 2), "{pair:?}");
+        }
+    }
+    assert_eq!(calibration(&[0.0, -0.0, f64::MIN_POSITIVE], &[true; 3], usize::MAX, Binning::EqualWidth).unwrap().bins.len(), 1);
+    assert_eq!(calibration(&[1.0], &[true], usize::MAX, Binning::EqualWidth).unwrap().bins.len(), 1);
+}
+
+#[test]
+fn many_classes_need_no_matrix() {
+    let classes = 1 << 20;
+    let metrics = class_metrics(&[0, classes - 1, 7], &[0, classes - 1, 8], classes).unwrap();
+    assert_eq!((metrics.right[classes - 1], metrics.support[8], metrics.predicted[7]), (1, 1, 1));
+    assert_eq!((metrics.macro_mean().f1, metrics.weighted_mean().recall), (0.5, 2.0 / 3.0));
+}
+
+#[test]
 fn scores_of_probabilities_by_hand() {
     assert_eq!(brier_score(&[1.0, 0.0, 0.0, 1.0], &[0, 1], 2).unwrap(), 0.0);
     assert_eq!(brier_score(&[0.0, 1.0], &[0], 2).unwrap(), 2.0);

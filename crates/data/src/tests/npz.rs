@@ -64,6 +64,18 @@ fn bad_archives() {
     };
     let error = read(&archive("notes.txt", b"text that is long enough")).unwrap_err();
     assert!(matches!(&error, DataError::Npy(NpyError::Magic { file }) if file.ends_with("a.npz/notes.txt")), "{error}");
+    let two = |names: [&str; 2]| {
+        let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+        archive.add_directory("d", SimpleFileOptions::default()).unwrap();
+        for name in names {
+            archive.start_file(name, SimpleFileOptions::default()).unwrap();
+            archive.write_all(&NpyArray::new(&[], vec![1.0]).unwrap().to_bytes()).unwrap();
+        }
+        archive.finish().unwrap().into_inner()
+    };
+    assert_eq!(read(&two(["x.npy", "y"])).unwrap().keys().collect::<Vec<_>>(), ["x", "y"]);
+    let error = read(&two(["x.npy", "x"])).unwrap_err();
+    assert!(matches!(&error, DataError::Zip { reason, .. } if reason.contains("\"x\"")), "{error}");
     // A small archive of many zeros.
     let bomb = archive("x.npy", &vec![0; 1 << 20]);
     assert!(bomb.len() < 1 << 12);
