@@ -103,7 +103,8 @@ async function look() {
       document.body.replaceChildren(frame);
       await load(frame, page);
       const view = frame.contentWindow;
-      const report = (problem) => lines.push(`problem\t${page}\t${width}\t${scheme}\t${problem}`);
+      // A line for each: texts and sources of the page may hold tabs and line ends.
+      const report = (problem) => lines.push(`problem\t${page}\t${width}\t${scheme}\t${problem.replace(/\s+/g, " ")}`);
       if (!view.document.body?.textContent.trim()) report("the page is empty");
       // What is folded away is seen too.
       view.document.querySelectorAll("details").forEach((each) => (each.open = true));

@@ -201,7 +201,7 @@ mod tests {
     fn bad_pages_are_found() {
         let folder = cargo::root().join("target/browser/bad");
         std::fs::create_dir_all(&folder).unwrap();
-        let page = "<!DOCTYPE html><meta charset=\"utf-8\"><body style=\"background: #fff; color: #ccc\">faint\
+        let page = "<!DOCTYPE html><meta charset=\"utf-8\"><body style=\"background: #fff; color: #ccc\">fa\tint\
                     <div style=\"width: 600px; color: #000\">wide</div><script>console.error(\"oh no\")</script>";
         std::fs::write(folder.join("bad.html"), page).unwrap();
         let Seen::Pages(count, problems) = look(&folder).unwrap() else { return };

@@ -27,6 +27,18 @@ Options:
   -h, --help         This text
 ";
 
+/// Words that Rust keeps for itself, of those that are in lower case.
+const KEYWORDS: &str = "abstract as async await become box break const continue crate do dyn else enum extern false final fn for gen if \
+                        impl in let loop macro match mod move mut override priv pub ref return self static struct super trait true try \
+                        type typeof unsafe unsized use virtual where while yield";
+
+/// Modules that would be taken for something else: for Rust's own crates, for a program (cargo's `main.rs` and `bin/`), for the
+/// tests, or for the pages of a crate.
+const TAKEN: &str = "alloc bin book core lib main pages readme std tests";
+
+/// Types that the frame uses without a path.
+const PRELUDE: &str = "Default Err Ok Result Some Vec";
+
 /// What the frame is filled with.
 #[derive(Debug, PartialEq)]
 struct System {
@@ -122,10 +134,16 @@ impl System {
         if !is_name(&self.module, '_') {
             return wrong(format!("{:?} is no name of a module: lower-case letters and digits, with `_` between words", self.module));
         }
+        let is_in = |list: &str, name: &str| list.split_whitespace().any(|word| word == name);
+        for module in [self.experiment(), self.module.clone()] {
+            if is_in(KEYWORDS, &module) || is_in(TAKEN, &module) || is_in(PRELUDE, &words(&module).concat()) {
+                return wrong(format!("`{module}` has a meaning in Rust already: take a longer name"));
+            }
+        }
         // They stand in Rust texts and in Markdown.
         for text in [&self.title, &self.authors].into_iter().chain(&self.arxiv) {
-            if text.trim().is_empty() || text.contains(['"', '\\', '\n', '{', '}']) {
-                return wrong(format!("{text:?} must not be empty nor have quotes, backslashes, braces or line ends"));
+            if text.trim().is_empty() || text.contains(['"', '\\', '\n', '{', '}', '[', ']', '<', '>', '`']) {
+                return wrong(format!("{text:?} must not be empty nor have quotes, backslashes, brackets or line ends"));
             }
         }
         Ok(())
@@ -142,6 +160,11 @@ impl System {
                 self.home,
                 crate::arrows::methods().join(", ")
             )));
+        }
+        for module in [self.experiment(), self.module.clone()] {
+            if dependencies(root)?.contains(&module) {
+                return Err(Failure::Usage(format!("`{module}` is the name of a crate that is used here: take a longer name")));
+            }
         }
         let new = [
             (home.join("src").join(&self.module).with_extension("rs"), include_str!("new_system/method.rs.txt")),
@@ -233,6 +256,14 @@ impl System {
     }
 }
 
+/// The libraries that crates of the workspace may use, ours among them.
+fn dependencies(root: &Path) -> Result<Vec<String>, Failure> {
+    let manifest = root.join("Cargo.toml");
+    let text = std::fs::read_to_string(&manifest).map_err(|error| Failure::Failed(format!("{}: {error}", manifest.display())))?;
+    let table = text.lines().skip_while(|line| *line != "[workspace.dependencies]").skip(1).take_while(|line| !line.starts_with('['));
+    Ok(table.filter_map(|line| line.split(['.', ' ', '=']).next()).map(|name| name.replace('-', "_")).collect())
+}
+
 /// The source with a module declared before its first one; rustfmt puts them in order.
 fn with_module(text: &str, declaration: &str) -> Option<String> {
     let is_module = |line: &str| (line.starts_with("mod ") || line.starts_with("pub mod ")) && line.ends_with(';');
@@ -275,6 +306,13 @@ mod tests {
         assert_eq!(found.fill("{TYPE} {CRATE} {ARXIV_OPTION}{ARXIV_COMMA}"), "GradCam merging None");
         for wrong in ["", "Grad", "1st", "a--b", "a_b", "a --module a-b", "a --year soon", "a b", "a --title \"", "../a"] {
             assert!(matches!(system(wrong), Err(Failure::Usage(_))), "{wrong}");
+        }
+        for wrong in ["move", "a --module type", "main", "a --module bin", "std", "book", "a --module result", "a --title [1]"] {
+            assert!(matches!(system(wrong), Err(Failure::Usage(_))), "{wrong}");
+        }
+        for crate_name in ["gradus-report", "rand", "a --module serde_json"] {
+            let taken = system(crate_name).unwrap().unwrap();
+            assert!(matches!(taken.files(&cargo::root()), Err(Failure::Usage(m)) if m.contains("name of a crate")), "{crate_name}");
         }
     }
 
