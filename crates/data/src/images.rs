@@ -21,7 +21,9 @@ const MAX_PIXELS: u64 = 1 << 26;
 struct Image {
     /// Channels, height and width; one channel or three.
     size: [usize; 3],
-    /// `[height, width, channels]`.
+    /// The values of a pixel: the channels, and transparency behind them where there is any.
+    samples: usize,
+    /// `[height, width, samples]`.
     pixels: Vec<u8>,
 }
 
@@ -52,8 +54,9 @@ pub fn load_image_folder(folder: impl AsRef<Path>) -> Result<Dataset, DataError>
             if image.size != expected {
                 return Err(DataError::ImageSize { what: file.display().to_string(), expected, found: image.size });
             }
-            let channel = |c: usize| image.pixels.iter().skip(c).step_by(image.size[0]);
-            features.extend((0..image.size[0]).flat_map(channel).map(|&pixel| f32::from(pixel) / 255.0));
+            for channel in 0..image.size[0] {
+                features.extend(image.pixels.chunks_exact(image.samples).map(|pixel| f32::from(pixel[channel]) / 255.0));
+            }
             labels.push(class_names.len());
         }
         class_names.push(class.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default());
@@ -121,10 +124,8 @@ fn decode_png(bytes: &[u8]) -> Result<Image, Reason> {
     let mut reader = decoder.read_info().map_err(text)?;
     let mut pixels = vec![0; reader.output_buffer_size().ok_or(None)?];
     let samples = reader.next_frame(&mut pixels).map_err(text)?.color_type.samples();
-    // Transparency comes last.
     let channels = if samples < 3 { 1 } else { 3 };
-    let pixels = pixels.chunks_exact(samples).flat_map(|pixel| pixel[..channels].iter().copied()).collect();
-    Ok(Image { size: [channels, height, width], pixels })
+    Ok(Image { size: [channels, height, width], samples, pixels })
 }
 
 fn decode_jpeg(bytes: &[u8]) -> Result<Image, Reason> {
@@ -141,5 +142,5 @@ fn decode_jpeg(bytes: &[u8]) -> Result<Image, Reason> {
     if pixels.len() != channels * height * width {
         return Err(Some(format!("expected {} values, found {}", channels * height * width, pixels.len())));
     }
-    Ok(Image { size: [channels, height, width], pixels })
+    Ok(Image { size: [channels, height, width], samples: channels, pixels })
 }
