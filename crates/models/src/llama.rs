@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use gradus_autodiff::Scalar;
-use gradus_checkpoint::{Checkpoint, CheckpointError, MappedCheckpoint};
+use gradus_checkpoint::{Checkpoint, MappedCheckpoint};
 use serde_json::{Value, json};
 
 use crate::public_names::{ACTIVATIONS, Scheme};
@@ -214,9 +214,10 @@ pub fn load<T: Scalar>(folder: impl AsRef<Path>) -> Result<LanguageModel<T>, Fil
 /// The tensors of a model under their public names; of a gradient or anything else of the model's shape too.
 ///
 /// # Errors
-/// [`CheckpointError`] if two tensors have one name, which no model of the family has.
-pub fn named<T: Scalar>(model: &LanguageModel<T>) -> Result<Checkpoint, CheckpointError> {
-    NAMES.insert(model)
+/// [`FileError::Setting`] if the model is not one of this family.
+pub fn named<T: Scalar>(model: &LanguageModel<T>) -> Result<Checkpoint, FileError> {
+    to_json(&model.config)?;
+    Ok(NAMES.insert(model)?)
 }
 
 /// Writes `config.json` and the tensors, in files of at most `max_shard_bytes`, into a folder that has no checkpoint yet.

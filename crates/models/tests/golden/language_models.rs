@@ -15,7 +15,7 @@ fn next_token_loss(model: &Model, rows: &[Vec<usize>]) -> Tensor<f64> {
 }
 
 /// Logits, loss and gradients of the model `name` within `tolerance` of those of `transformers`.
-fn check(name: &str, model: &Model, named: fn(&Model) -> Result<Checkpoint, CheckpointError>, tolerance: f64) {
+fn check(name: &str, model: &Model, named: fn(&Model) -> Result<Checkpoint, FileError>, tolerance: f64) {
     let golden = Golden::open("language_models");
     let rows = golden.rows("tokens");
     golden.agrees(&format!("{name}.logits"), &model.call(&rows, &mut Pass::evaluation()), tolerance);
@@ -82,6 +82,8 @@ fn what_is_saved_is_what_was_loaded() {
     }
     let other = llama::load::<f32>(folder().join("llama")).unwrap();
     assert!(matches!(gpt2::save(scratch.path().join("other"), &other, u64::MAX), Err(FileError::Setting(_))));
+    assert!(matches!(gpt2::named(&other), Err(FileError::Setting(_))));
+    assert!(matches!(llama::named(&model), Err(FileError::Setting(_))));
 }
 
 /// The GPT-2 of `transformers` with other arrays, and other text in its configuration.
