@@ -1,6 +1,6 @@
 """Factorisations and systems: values, gradients of a weighted sum of squares, and Hessian-vector products along ones.
 
-Eigenvectors are compared by what does not depend on their signs: squares of elements.
+Singular vectors and eigenvectors are compared by what does not depend on their signs: squares of elements and products.
 """
 
 import torch
@@ -17,6 +17,11 @@ def symmetric(x: torch.Tensor) -> torch.Tensor:
     return x + x.mT
 
 
+def svd_product(x: torch.Tensor) -> torch.Tensor:
+    u, s, vh = linalg.svd(x, full_matrices=False)
+    return (u * s.log().unsqueeze(-2)) @ vh
+
+
 CASES = {
     "cholesky": ("square", lambda x, b: linalg.cholesky(definite(x))),
     "solve": ("square", lambda x, b: linalg.solve(x, b)),
@@ -28,12 +33,17 @@ CASES = {
     "logdet": ("square", lambda x, b: torch.logdet(definite(x))),
     "eigenvalues": ("square", lambda x, b: linalg.eigh(symmetric(x)).eigenvalues),
     "eigenvectors": ("square", lambda x, b: linalg.eigh(symmetric(x)).eigenvectors.square()),
+    "singular_values": ("tall", lambda x, b: linalg.svd(x, full_matrices=False).S),
+    "svd_tall": ("tall", lambda x, b: svd_product(x)),
+    "svd_wide": ("wide", lambda x, b: svd_product(x)),
+    "left_vectors": ("tall", lambda x, b: linalg.svd(x, full_matrices=False).U.square()),
+    "right_vectors": ("wide", lambda x, b: linalg.svd(x, full_matrices=False).Vh.square()),
 }
 
 
 def cases() -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
-    shapes = {"square": (2, 4, 4), "b": (2, 4, 3)}
+    shapes = {"square": (2, 4, 4), "tall": (2, 5, 3), "wide": (2, 3, 4), "b": (2, 4, 3)}
     inputs = {name: torch.randn(shape, dtype=torch.float64, generator=generator) for name, shape in shapes.items()}
     # Far from singular, as square and as triangular matrices.
     inputs["square"] += 3.0 * torch.eye(4, dtype=torch.float64)

@@ -1,12 +1,14 @@
 //! Linear algebra on batches of matrices `[.., rows, columns]`.
 //!
-//! nalgebra factors, in `f64` for both element types. Each derivative is made of recorded products and substitutions that
-//! share the factors, so that derivatives of every order factor once. An operation with several results keeps them in one
-//! packed tensor, whose slices they are: its rule sees the gradients of all of them.
+//! nalgebra factors, in `f64` for both element types; singular values are our own. Each derivative is made of recorded products
+//! and substitutions that share the factors, so that derivatives of every order factor once. An operation with several results
+//! keeps them in one packed tensor, whose slices they are: its rule sees the gradients of all of them.
 
 mod cholesky;
 mod eigen;
+mod jacobi;
 mod lu;
+mod singular;
 mod triangular;
 
 pub use triangular::Triangular;
@@ -130,6 +132,12 @@ fn quotient<T: Scalar>(x: &Tensor<T>, divisor: &Tensor<T>, tolerance: &Tensor<T>
     // The divisor is chosen too: the derivative of a quotient by 0 would not be a number.
     let safe = apart.where_(divisor, &Tensor::scalar(T::ONE));
     apart.where_(&(x / &safe), &Tensor::scalar(T::ZERO))
+}
+
+/// `½ (A - Aᵀ)`.
+#[track_caller]
+fn skew_part<T: Scalar>(a: &Tensor<T>) -> Tensor<T> {
+    (a - &a.t()) * T::from_f64(0.5)
 }
 
 /// The magnitude below which differences of the values `[count, 1, k]` are rounding: `size · ε · max |values|`, `[count, 1, 1]`.

@@ -22,6 +22,13 @@ fn spread(x: &T64) -> T64 {
     small + T64::from_fn(&[n, n], |i| if i / n.max(1) == i % n.max(1) { 2.0 * (i % n) as f64 } else { 0.0 })
 }
 
+/// Matrices whose singular values differ by more than ½: small perturbations of 2, 4, ….
+fn spread_rectangular(x: &T64) -> T64 {
+    let (m, n) = (x.shape()[x.rank() - 2], x.shape()[x.rank() - 1]);
+    let small = x.tanh() * (0.2 / (m + n).max(1) as f64);
+    small + T64::from_fn(&[m, n], |i| if i / n.max(1) == i % n.max(1) { 2.0 + 2.0 * (i % n) as f64 } else { 0.0 })
+}
+
 #[track_caller]
 fn close(a: &T64, b: &T64, tolerance: f64) {
     assert_eq!(a.shape(), b.shape());
@@ -114,6 +121,7 @@ fn what_cannot_be_factored_is_named() {
         assert_eq!(x.try_slogdet().unwrap_err(), found("slogdet"));
         assert_eq!(x.try_logdet().unwrap_err(), found("slogdet"));
         assert_eq!(x.try_symmetric_eigen().unwrap_err(), found("symmetric_eigen"));
+        assert_eq!(x.try_svd().unwrap_err(), found("svd"));
     }
     let wide = T64::zeros(&[2, 3]);
     let mismatch = Mismatch { operation: "solve", left: vec![2, 2], right: vec![3, 1] };
@@ -123,7 +131,7 @@ fn what_cannot_be_factored_is_named() {
     assert!(matches!(wide.try_cholesky(), Err(Argument { operation: "cholesky", .. })));
     assert!(matches!(wide.try_inverse(), Err(Argument { operation: "inverse", .. })));
     assert!(matches!(wide.try_symmetric_eigen(), Err(Argument { operation: "symmetric_eigen", .. })));
-    assert!(matches!(T64::zeros(&[2]).try_inverse(), Err(Axis { operation: "inverse", .. })));
+    assert!(matches!(T64::zeros(&[2]).try_svd(), Err(Axis { operation: "svd", .. })));
     assert!(matches!(T64::eye(2).try_solve_triangular(&T64::zeros(&[2]), Triangular { right: true, ..form }), Err(Mismatch { .. })));
 }
 
@@ -163,6 +171,13 @@ fn derivatives_stack_and_keep_examples() {
         packed(&[values.unsqueeze(1), vectors])
     };
     check_modes("symmetric_eigen", eigen, &x);
+    for (m, n) in [(3, 3), (3, 2), (2, 3)] {
+        let svd = |x: &T64| {
+            let (u, s, vt) = spread_rectangular(x).svd();
+            packed(&[u, s.unsqueeze(1), vt.t()])
+        };
+        check_modes("svd", svd, &random(&[2, m, n], 3));
+    }
     let (w, x) = (random(&[3, 3], 4) * 0.3, random(&[4, 3, 3], 5));
     let total = |y: &T64| y.square().reshape(&[y.shape()[0], y.count() / y.shape()[0]]).sum_axis(1);
     check_per_example(|w: &T64, x: &T64| total(&definite(&x.matmul(w)).cholesky()), &w, &x);
@@ -170,15 +185,16 @@ fn derivatives_stack_and_keep_examples() {
     check_per_example(|w: &T64, x: &T64| total(&regular(&x.matmul(w)).solve(x)), &w, &x);
     check_per_example(|w: &T64, x: &T64| definite(&x.matmul(w)).logdet(), &w, &x);
     check_per_example(|w: &T64, x: &T64| total(&spread(&x.matmul(w)).symmetric_eigen().1.narrow(-1, 0, 1)), &w, &x);
+    check_per_example(|w: &T64, x: &T64| total(&spread_rectangular(&x.matmul(w)).svd().0.narrow(-1, 0, 1)), &w, &x);
 }
 
 #[test]
-fn equal_eigenvalues() {
+fn equal_eigenvalues_and_singular_values() {
     // The sum of squares of the eigenvalues is ‖A‖², and the sum of their exponentials the trace of the exponential.
     let a = T64::from_vec(vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 3.0], &[3, 3]).unwrap();
     close(&grad(|a: &T64| a.symmetric_eigen().0.square().sum(), &a), &(&a * 2.0), 1e-14);
     // A rotated copy, whose equal eigenvalues differ by rounding.
-    let (_, q) = random(&[3, 3], 1).symmetric_eigen();
+    let (q, _, _) = random(&[3, 3], 1).svd();
     let rotated = q.matmul(&a).matmul(&q.t());
     close(&grad(|a: &T64| a.symmetric_eigen().0.square().sum(), &rotated), &(&rotated * 2.0), 1e-13);
     // The projector on the subspace of the equal eigenvalues, against central differences.
@@ -188,6 +204,55 @@ fn equal_eigenvalues() {
         (vectors.matmul(&vectors.t()) * &weights).sum()
     };
     check::gradient(projector, &rotated, 1e-5, 1e-8).unwrap();
+    // The polar factor of a matrix with equal singular values.
+    let polar = |a: &T64| {
+        let (u, _, vt) = a.svd();
+        (u.matmul(&vt) * &weights).sum()
+    };
+    check::gradient(polar, &(&q * 2.0), 1e-5, 1e-8).unwrap();
+    check::gradient(polar, &T64::eye(3), 1e-5, 1e-8).unwrap();
+    // The nuclear norm's gradient is the polar factor, and finite at 0.
+    let nuclear = |a: &T64| a.svd().1.sum();
+    close(&grad(nuclear, &(&q * 2.0)), &q, 1e-14);
+    assert!(grad(nuclear, &T64::zeros(&[3, 2])).is_finite());
+    // Functions of what lies beside the zeros of a matrix of rank 1 stay right.
+    let thin = random(&[4, 1], 3).matmul(&random(&[1, 3], 4));
+    let top = |a: &T64| a.svd().1.narrow(0, 0, 1).sum();
+    check::gradient(top, &thin, 1e-5, 1e-8).unwrap();
+}
+
+#[test]
+fn singular_values_of_graded_matrices_are_accurate_to_the_least() {
+    // Powers of two scale exactly, so the product of the singular values is known.
+    for seed in 0..40 {
+        let n = 2 + seed as usize % 5;
+        let core = random(&[n, n], seed).tanh() * (0.5 / n as f64) + T64::eye(n);
+        let exponents = (random(&[2, n], seed + 100) * 80.0).clamp(-240.0, 240.0).round();
+        let powers = exponents.to_vec().iter().map(|e| 2f64.powi(*e as i32)).collect::<Vec<_>>();
+        let graded = &core * T64::vector(&powers[..n]).unsqueeze(1) * T64::vector(&powers[n..]);
+        let logarithms = graded.svd().1.ln().sum();
+        let expected = core.slogdet().1 + exponents.sum() * 2f64.ln();
+        close(&logarithms, &expected, 1e-10);
+    }
+}
+
+#[test]
+fn singular_values_at_the_ends_of_the_range() {
+    let golden = (1.0 + 5f64.sqrt()) / 2.0;
+    for scale in [1e-300, 1.0, 1e308] {
+        let (u, s, vt) = T64::from_vec(vec![scale, 0.0, scale, scale], &[2, 2]).unwrap().svd();
+        close(&(s / scale), &T64::vector(&[golden, 1.0 / golden]), 1e-14);
+        close(&u.t().matmul(&u), &T64::eye(2), 1e-14);
+        close(&vt.matmul(&vt.t()), &T64::eye(2), 1e-14);
+    }
+    // Equal, none but zeros, and a row as a matrix.
+    let (_, q) = random(&[5, 5], 3).symmetric_eigen();
+    close(&(q * 2.0).svd().1, &T64::full(2.0, &[5]), 1e-14);
+    let (u, s, vt) = T64::zeros(&[4, 3]).svd();
+    assert_eq!(s, T64::zeros(&[3]));
+    assert_eq!((u.t().matmul(&u), vt.matmul(&vt.t())), (T64::eye(3), T64::eye(3)));
+    let (u, s, vt) = T64::from_vec(vec![-3.0, 4.0], &[1, 2]).unwrap().svd();
+    close(&T64::concat(&[u.reshape(&[1]), s, vt.reshape(&[2])], 0), &T64::vector(&[1.0, 5.0, -0.6, 0.8]), 1e-14);
 }
 
 #[test]
@@ -199,6 +264,7 @@ fn single_precision_is_factored_in_double() {
     near(single.cholesky(), a.cholesky());
     near(single.inverse(), a.inverse());
     near(single.symmetric_eigen().0, a.symmetric_eigen().0);
+    near(single.svd().1, a.svd().1);
     near(single.logdet(), a.logdet());
     near(grad(|a: &Tensor| a.logdet().sum(), &single), grad(|a: &T64| a.logdet().sum(), &a));
 }
@@ -207,8 +273,8 @@ fn single_precision_is_factored_in_double() {
 fn batches_give_the_same_bits_on_any_number_of_threads() {
     let (a, b) = (random(&[40, 20, 20], 1), random(&[40, 20, 3], 2));
     let all = || {
-        let gradient = grad(|a: &T64| definite(a).cholesky().sum() + regular(a).solve(&b).sum(), &a);
-        [gradient, definite(&a).symmetric_eigen().1, a.slogdet().1]
+        let gradient = grad(|a: &T64| (definite(a).cholesky().sum() + regular(a).solve(&b).sum()) + a.svd().1.sum(), &a);
+        [gradient, a.svd().0, definite(&a).symmetric_eigen().1, a.slogdet().1]
     };
     let run = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(all);
     assert!(run(1) == run(3));
@@ -228,12 +294,24 @@ mod properties {
             let shape = |matrix: &[usize]| [&lead[..], matrix].concat();
             let scale = 10f64.powi((seed % 13) as i32 - 6);
             let a = random(&shape(&[m, rank]), seed).matmul(&random(&shape(&[rank, n]), seed + 1)) * scale;
+            let k = m.min(n);
             let identity = |n: usize| T64::eye(n).broadcast_to(&shape(&[n, n]));
+            let (u, s, vt) = a.svd();
+            close(&u.t().matmul(&u), &identity(k), 1e-12);
+            close(&vt.matmul(&vt.t()), &identity(k), 1e-12);
+            close(&(&u * s.unsqueeze(-2)).matmul(&vt), &a, 1e-12 * scale * 30.0);
+            prop_assert!(s.as_slice().iter().all(|s| *s >= 0.0));
+            prop_assert!(s.as_slice().chunks(k.max(1)).all(|s| s.is_sorted_by(|a, b| a >= b)));
             let square = a.matmul(&a.t());
             let (values, vectors) = square.symmetric_eigen();
             close(&vectors.t().matmul(&vectors), &identity(m), 1e-12);
             close(&(&vectors * values.unsqueeze(-2)).matmul(&vectors.t()), &square, 1e-12 * scale * scale * 900.0);
             prop_assert!(values.as_slice().chunks(m.max(1)).all(|s| s.is_sorted()));
+            // The squares of the singular values are the eigenvalues of A Aᵀ.
+            if m <= n && m > 0 {
+                let reversed: Vec<usize> = (0..m).rev().collect();
+                close(&values, &s.square().index_select(-1, &reversed), 1e-12 * scale * scale * 900.0);
+            }
         }
 
         #[test]
@@ -253,6 +331,18 @@ mod properties {
             check_both("eigenvalues", |x| spread(x).symmetric_eigen().0.square(), &x);
             check_both("eigenvectors", |x| spread(x).symmetric_eigen().1, &x);
             check_both("tril", |x| x.tril(-1).square() + x.triu(1).sin(), &x);
+        }
+
+        #[test]
+        fn derivatives_of_singular_values_and_vectors(lead in prop::collection::vec(0usize..3, 0..2), m in 0usize..4, n in 0usize..4, seed in 0u64..1000) {
+            let x = random(&[&lead[..], &[m, n]].concat(), seed);
+            check_both("singular values", |x| spread_rectangular(x).svd().1.square(), &x);
+            check_both("left vectors", |x| spread_rectangular(x).svd().0, &x);
+            check_both("right vectors", |x| spread_rectangular(x).svd().2, &x);
+            check_both("all", |x| {
+                let (u, s, vt) = spread_rectangular(x).svd();
+                (u * s.ln_1p().unsqueeze(-2)).matmul(&vt)
+            }, &x);
         }
     }
 }

@@ -15,9 +15,14 @@ fn symmetric(x: &T64) -> T64 {
     x + &x.t()
 }
 
+fn svd_product(x: &T64) -> T64 {
+    let (u, s, vt) = x.svd();
+    (u * s.ln().unsqueeze(-2)).matmul(&vt)
+}
+
 const LOWER: Triangular = Triangular { upper: false, transposed: false, unit_diagonal: false, right: false };
 
-const FUNCTIONS: [Function; 10] = [
+const FUNCTIONS: [Function; 15] = [
     ("cholesky", "square", |x, _| definite(x).cholesky()),
     ("solve", "square", |x, b| x.solve(b)),
     ("solve_lower", "square", |x, b| x.solve_triangular(b, LOWER)),
@@ -28,6 +33,11 @@ const FUNCTIONS: [Function; 10] = [
     ("logdet", "square", |x, _| definite(x).logdet()),
     ("eigenvalues", "square", |x, _| symmetric(x).symmetric_eigen().0),
     ("eigenvectors", "square", |x, _| symmetric(x).symmetric_eigen().1.square()),
+    ("singular_values", "tall", |x, _| x.svd().1),
+    ("svd_tall", "tall", |x, _| svd_product(x)),
+    ("svd_wide", "wide", |x, _| svd_product(x)),
+    ("left_vectors", "tall", |x, _| x.svd().0.square()),
+    ("right_vectors", "wide", |x, _| x.svd().2.square()),
 ];
 
 #[test]
