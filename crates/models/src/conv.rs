@@ -54,7 +54,9 @@ macro_rules! convolutions {
             }
         }
 
-        #[doc = concat!("The transpose of a convolution along ", stringify!($axes), " axes, which makes images larger. Names and layouts are PyTorch's.")]
+        #[doc = concat!("The transpose of a convolution along ", stringify!($axes), " axes, which makes images larger.")]
+        ///
+        /// Names and layouts are PyTorch's.
         #[derive(Clone, Debug, PartialEq, Params)]
         pub struct $transposed<T: Scalar = f32> {
             #[doc = concat!("The filters, `", $transposed_kernel, "`.")]

@@ -204,8 +204,8 @@ impl<T: Scalar> LanguageModel<T> {
     ///
     /// ```
     /// # use gradus_models::{LanguageConfig, LanguageModel, Pass, Positions, TransformerConfig};
-    /// # let transformer = TransformerConfig::small(8, 2, 2);
-    /// # let config = LanguageConfig { vocabulary: 9, context: 8, positions: Positions::Sinusoidal, tied: true, causal: true, transformer };
+    /// # let (transformer, positions) = (TransformerConfig::small(8, 2, 2), Positions::Sinusoidal);
+    /// # let config = LanguageConfig { vocabulary: 9, context: 8, positions, tied: true, causal: true, transformer };
     /// let model: LanguageModel<f64> = LanguageModel::new(&config, &mut gradus_base::stream(1, "weights", 0))?;
     /// let whole = model.call(&[[4, 2, 7]], &mut Pass::evaluation());
     /// let (_, cache) = model.decode(&[[4, 2]], &Default::default());

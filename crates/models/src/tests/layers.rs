@@ -131,7 +131,8 @@ mod properties {
         #[test]
         fn attention(batch in 0usize..3, n in 0usize..4, groups in 1usize..3, head_width in 1usize..4, seed in 0u64..1000) {
             let heads = 2 * groups;
-            let mut layer: MultiHeadAttention<f64> = MultiHeadAttention::new(heads * head_width, heads, &mut stream(seed, "models-test", 0));
+            let rng = &mut stream(seed, "models-test", 0);
+            let mut layer: MultiHeadAttention<f64> = MultiHeadAttention::new(heads * head_width, heads, rng);
             layer.rotary = head_width.is_multiple_of(2).then(Rotary::default);
             // As many heads of keys and values as groups: their rows come after those of the queries.
             layer.in_proj_weight = layer.in_proj_weight.narrow(0, 0, (heads + 2 * groups) * head_width);
