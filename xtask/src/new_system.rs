@@ -238,8 +238,10 @@ impl System {
 
     fn in_experiments(&self, text: &str) -> Option<String> {
         let text = with_module(text, &format!("mod {};", self.experiment()))?;
-        let (before, rest) = text.split_once("ALL: &[&Experiment] = &[")?;
+        // Rustfmt puts a long list on lines of its own.
+        let (before, rest) = text.split_once("ALL: &[&Experiment] =")?;
         let (list, after) = rest.split_once("];")?;
+        let list = list.trim_start().strip_prefix("&[")?;
         let mut all: Vec<String> = list.split(',').map(|entry| entry.trim().to_owned()).filter(|entry| !entry.is_empty()).collect();
         all.push(format!("&{}::EXPERIMENT", self.experiment()));
         all.sort();
@@ -333,6 +335,10 @@ mod tests {
                 .unwrap()
                 .contains("&[&a::E, &b_c::EXPERIMENT, &c::E];")
         );
+        for list in ["\n    &[&a::E, &c::E];", " &[\n    &a::E,\n    &c::E,\n];"] {
+            let text = new.in_experiments(&format!("\nmod a;\n\nstatic ALL: &[&Experiment] ={list}\n")).unwrap();
+            assert!(text.ends_with("ALL: &[&Experiment] = &[&a::E, &b_c::EXPERIMENT, &c::E];\n"), "{text}");
+        }
         let summary = new.in_summary("# Summary\n\n# Systems\n\n- [a](systems/a.md)\n- [d](systems/d.md)\n").unwrap();
         assert!(summary.ends_with("# Systems\n\n- [a](systems/a.md)\n- [b-c](systems/b-c.md)\n- [d](systems/d.md)\n"));
         assert_eq!(depend("x\n\n[dependencies]\na = 1\n", "dependencies", "a.workspace = true").unwrap(), "x\n\n[dependencies]\na = 1\n");
