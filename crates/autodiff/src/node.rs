@@ -60,6 +60,8 @@ pub(crate) enum Activation {
     Relu,
     /// Another rectifier, such as GELU.
     Other,
+    /// A chain with rectifiers inside, where a pass does not see their gradients.
+    Fused,
 }
 
 pub(crate) struct Node<T: Scalar> {
@@ -400,10 +402,10 @@ impl<'a> Pass<'a> {
                     Some(old) => old + &g,
                     None => g.clone(),
                 });
-                // A tapped value goes on to what it was computed from.
-                if !node.parents.as_slice().iter().flatten().any(wanted) {
-                    continue;
-                }
+            }
+            // A variable, unless it is a tap, ends the walk; so does a value of a derivative that has ended.
+            if !node.rule.crosses() && !node.parents.as_slice().iter().flatten().any(wanted) {
+                continue;
             }
             let mode = Mode { recording: node.depends & (self.bit - 1) != 0, stack: self.stack, relu: self.relu };
             for (i, gradient) in run_rule(&node, g, mode, &wanted, crossed) {

@@ -1,6 +1,6 @@
 //! Exponential moving average of weights.
 
-use gradus_autodiff::{Params, Path, Scalar};
+use gradus_autodiff::{Params, Scalar};
 
 use crate::{OptimizerError, Rule, check, check_like};
 
@@ -92,7 +92,9 @@ impl Ema {
         for (average, x) in state.average.leaves_mut().into_iter().zip(model.leaves()) {
             average.update(x, |average, x| average + weight * (x - average));
         }
-        copy_buffers(model, &mut state.average);
+        for (average, x) in state.average.buffers_mut().into_iter().zip(model.buffers()) {
+            *average = x.clone();
+        }
     }
 
     /// The weight of the model of update `n`, from 1.
@@ -154,21 +156,4 @@ impl<P: Params, R: Rule<P>> Rule<P> for Averaged<R> {
         self.rule.update(params, gradient, &mut state.rule);
         self.ema.take(&mut state.ema, params);
     }
-}
-
-fn copy_buffers<P: Params>(from: &P, to: &mut P) {
-    let mut buffers = Vec::new();
-    from.for_each(&mut Path::default(), &mut |path, x| {
-        if path.is_buffer() {
-            buffers.push(x.clone());
-        }
-    });
-    let mut buffers = buffers.into_iter();
-    to.for_each_mut(&mut Path::default(), &mut |path, x| {
-        if path.is_buffer()
-            && let Some(buffer) = buffers.next()
-        {
-            *x = buffer;
-        }
-    });
 }

@@ -93,7 +93,10 @@ impl<P: Params> Rule<P> for RmsProp {
             let g = g + decay * x;
             let s = keep * s + new * (g * g);
             let m = keep_mean * m + new_mean * g;
-            let v = momentum * v + g / ((s - m * m + inside).sqrt() + outside);
+            // Rounding may leave less than nothing of a variance; what is not a number stays.
+            let square = s - m * m;
+            let square = if square < zero { zero } else { square };
+            let v = momentum * v + g / ((square + inside).sqrt() + outside);
             [x - rate * v, s, m, v]
         };
         let mut means = state.mean.iter_mut().flat_map(P::leaves_mut);

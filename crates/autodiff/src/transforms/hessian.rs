@@ -2,7 +2,7 @@
 
 use rand::{Rng, RngExt};
 
-use super::{blocks, gradients, jacobian, outside, stop_gradient, units, value_and_grad, variables};
+use super::{blocks, gradients, jacobian, jacobian_matrix, outside, stop_gradient, units, value_and_grad, variables};
 use crate::node::{Level, Pass};
 use crate::params::assert_alike;
 use crate::{Params, Scalar, Tensor, TensorError, grad};
@@ -16,15 +16,49 @@ use crate::{Params, Scalar, Tensor, TensorError, grad};
 /// let x = Tensor::vector(&[1.0, 2.0]);
 /// assert_eq!(hvp(f, &x, &Tensor::vector(&[1.0, 1.0])).to_vec(), [6.0, 12.0]);
 /// ```
+///
+/// # Panics
+/// When the value has more than one element, or `v` has other tensors than `params`: another number, or other shapes.
 #[track_caller]
-pub fn hvp<P: Params>(f: impl Fn(&P) -> Tensor<P::Elem>, params: &P, v: &P) -> P {
-    grad(|p: &P| grad(&f, p).dot(v), params)
+pub fn hvp<P: Params>(f: impl FnOnce(&P) -> Tensor<P::Elem>, params: &P, v: &P) -> P {
+    assert_alike("hvp", params, v);
+    grad(|p: &P| grad(f, p).dot(v), params)
 }
 
-/// The Hessian of a scalar function of one tensor, `[input.., input..]`.
+/// The Hessian of a scalar function of one tensor, `[input.., input..]`. [`hessian_matrix`] takes any model.
+///
+/// ```
+/// use gradus_autodiff::{Tensor, hessian};
+/// let f = |x: &Tensor<f64>| x.square().sum() + x.sum().square();
+/// assert_eq!(hessian(f, &Tensor::vector(&[3.0, 4.0])).to_vec(), [4.0, 2.0, 2.0, 4.0]);
+/// ```
+///
+/// # Panics
+/// When the value has more than one element, and as [`jacobian`] does.
 #[track_caller]
-pub fn hessian<T: Scalar>(f: impl Fn(&Tensor<T>) -> Tensor<T>, x: &Tensor<T>) -> Tensor<T> {
-    jacobian(|x: &Tensor<T>| grad(&f, x), x)
+pub fn hessian<T: Scalar>(f: impl FnOnce(&Tensor<T>) -> Tensor<T>, x: &Tensor<T>) -> Tensor<T> {
+    jacobian(|x: &Tensor<T>| grad(f, x), x)
+}
+
+/// The Hessian of a scalar function of a model as one matrix `[parameters, parameters]`, in the order of
+/// [`Params::flatten`]: for small models. [`linearize_gradient`] needs no matrix.
+///
+/// ```
+/// use gradus_autodiff::{Tensor, hessian_matrix};
+/// let f = |(a, b): &(Tensor<f64>, Tensor<f64>)| (a.square() * b).sum();
+/// let h = hessian_matrix(f, &(Tensor::scalar(2.0), Tensor::scalar(3.0)));
+/// assert_eq!((h.shape(), h.to_vec()), (&[2, 2][..], vec![6.0, 4.0, 4.0, 0.0]));
+/// ```
+///
+/// # Panics
+/// When the value has more than one element, and as [`jacobian_matrix`] does.
+#[track_caller]
+pub fn hessian_matrix<P: Params>(f: impl FnOnce(&P) -> Tensor<P::Elem>, params: &P) -> Tensor<P::Elem> {
+    let flat = |gradient: &P| {
+        let parts: Vec<Tensor<P::Elem>> = gradient.leaves().into_iter().map(|g| g.reshape(&[g.count()])).collect();
+        if parts.is_empty() { Tensor::zeros(&[0]) } else { Tensor::concat(&parts, 0) }
+    };
+    jacobian_matrix(|p: &P| flat(&grad(f, p)), params)
 }
 
 /// The value, the gradient and the Hessian of a scalar function at a point, the last as a linear map that can be applied

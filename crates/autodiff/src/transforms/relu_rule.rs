@@ -9,7 +9,8 @@ use crate::{Params, Scalar, Tensor};
 /// Only [`Tensor::relu`] is seen as a rectifier: one that is written as a choice or a maximum is differentiated as usual.
 ///
 /// By the deconvnet and guided rules, other rectifiers (softplus, GELU, SiLU and the like) are refused by a panic that
-/// names them, except by [`ReluRule::GuidedBySign`].
+/// names them, except by [`ReluRule::GuidedBySign`]. A chain in [`fuse`](crate::fuse()) that holds a rectifier is refused by
+/// every rule but the plain one, since the pass does not see the gradients inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ReluRule {
     /// The derivative, `g · [x > 0]`.
@@ -37,6 +38,9 @@ impl ReluRule {
             (Self::Plain, _) | (_, Activation::None) => Gated::Incoming(g),
             (Self::Deconvnet, Activation::Relu) => Gated::Pulled(g.relu()),
             (Self::Guided | Self::GuidedBySign, Activation::Relu) | (Self::GuidedBySign, Activation::Other) => Gated::Incoming(g.relu()),
+            (_, Activation::Fused) => {
+                panic!("{self:?}: the function uses `{name}` with a rectifier inside, where the rule cannot reach it; take it out of the chain")
+            }
             (Self::Deconvnet | Self::Guided, Activation::Other) => {
                 panic!(
                     "{self:?}: the rule is defined for ReLU, and the function uses `{name}`; GuidedBySign gates it by the sign of its gradient"

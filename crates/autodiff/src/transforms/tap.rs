@@ -71,7 +71,8 @@ pub fn tap<T: Scalar>(name: &str, x: &Tensor<T>) -> Tensor<T> {
 }
 
 /// What `f` returns, a tensor or several, and every tapped value of their element type by name, in the order in which they
-/// were tapped. Inside a derivative the values are differentiated like any others.
+/// were tapped. Inside a derivative the values are differentiated like any others; those of derivatives that `f` takes are
+/// constants.
 ///
 /// ```
 /// use gradus_autodiff::{Tensor, tap, with_taps};
@@ -80,8 +81,12 @@ pub fn tap<T: Scalar>(name: &str, x: &Tensor<T>) -> Tensor<T> {
 /// assert_eq!(taps.len(), 2);
 /// assert_eq!((y.item(), taps[0].0.as_str(), taps[0].1.to_vec()), (2.0, "layer", vec![0.0, 2.0]));
 /// ```
+#[track_caller]
 pub fn with_taps<P: Params>(f: impl FnOnce() -> P) -> (P, Vec<(String, Tensor<P::Elem>)>) {
-    collected(Tensor::clone, f)
+    // The level of a derivative that `f` takes, which has ended when it returns.
+    let bit = Level::enter().bit;
+    let (y, taps) = collected(Tensor::clone, f);
+    (y, taps.into_iter().map(|(name, x)| (name, outside(&x, bit))).collect())
 }
 
 /// What `f` returns, and what `mark` made of each tapped value, which the function goes on with.

@@ -1,6 +1,8 @@
 mod checkpoint;
 mod hessian;
 mod jacobian;
+mod layers;
+mod nesting;
 mod precisions;
 mod relu_rule;
 mod tap;

@@ -66,6 +66,12 @@ impl<'t, T: Scalar> Expression<'t, T> {
         Self::new(self.trace, self.trace.borrow_mut().operator(operator, self.value, other.value))
     }
 
+    /// Notes that the closure used a rectifier.
+    fn rectified(self) -> Self {
+        self.trace.borrow_mut().rectifies = true;
+        self
+    }
+
     /// The exponential function.
     pub fn exp(self) -> Self {
         self.function(Function::Exp)
@@ -88,17 +94,17 @@ impl<'t, T: Scalar> Expression<'t, T> {
 
     /// `ln(1 + eˣ)`, without overflow.
     pub fn softplus(self) -> Self {
-        self.function(Function::Softplus)
+        self.function(Function::Softplus).rectified()
     }
 
     /// `-ln(1 + e⁻ˣ)`, without overflow.
     pub fn log_sigmoid(self) -> Self {
-        -(-self).softplus()
+        -(-self).function(Function::Softplus)
     }
 
     /// `x` where it is positive, else `slope · x`; the derivative at 0 is `slope`.
     pub fn leaky_relu(self, slope: T) -> Self {
-        self.gt(self.constant(T::ZERO)).where_(self, self * self.constant(slope))
+        self.gt(self.constant(T::ZERO)).where_(self, self * self.constant(slope)).rectified()
     }
 
     /// `x` where it is positive, else `alpha (eˣ - 1)`; the derivative at 0 is `alpha`.
@@ -106,18 +112,18 @@ impl<'t, T: Scalar> Expression<'t, T> {
         let zero = self.constant(T::ZERO);
         // The exponential of a large positive element would be infinite, and its derivative times 0 not a number.
         let negative = self.minimum(zero).exp_m1() * self.constant(alpha);
-        self.gt(zero).where_(self, negative)
+        self.gt(zero).where_(self, negative).rectified()
     }
 
     /// `x` times the logistic function of `x`.
     pub fn silu(self) -> Self {
-        self * self.sigmoid()
+        (self * self.sigmoid()).rectified()
     }
 
     /// `x Φ(x)`, where `Φ` is the standard normal distribution function.
     pub fn gelu(self) -> Self {
         let constant = |c: f64| self.constant(T::from_f64(c));
-        self * ((self * constant(-FRAC_1_SQRT_2)).erfc() * constant(0.5))
+        (self * ((self * constant(-FRAC_1_SQRT_2)).erfc() * constant(0.5))).rectified()
     }
 
     /// The tanh form of [`Expression::gelu`], `½ x (1 + tanh(√(2/π) (x + 0.044715 x³)))`.
@@ -126,7 +132,7 @@ impl<'t, T: Scalar> Expression<'t, T> {
         // ½ (1 + tanh u) is the logistic function of 2u, which does not cancel for negative `x`.
         let double = 2.0 * FRAC_2_PI.sqrt();
         let inner = self * (self.square() * constant(double * GELU_CUBIC) + constant(double));
-        self * inner.sigmoid()
+        (self * inner.sigmoid()).rectified()
     }
 
     /// The element, or the nearest of `low` and `high` where it lies outside them. The derivative is 1 from `low` to `high`
@@ -137,7 +143,7 @@ impl<'t, T: Scalar> Expression<'t, T> {
 
     /// `max(x, 0)`; the derivative at 0 is 0.
     pub fn relu(self) -> Self {
-        self.function(Function::Relu)
+        self.function(Function::Relu).rectified()
     }
 
     /// `eˣ - 1`, accurate near 0.

@@ -18,11 +18,11 @@ use std::sync::Arc;
 
 use derivative::slopes;
 pub use expression::{Expression, Operand};
-use program::{Builder, Instruction, Value, known as constant, live};
+use program::{Builder, Instruction, Value, known as constant};
 use schedule::{Known, compile};
 
 use super::arithmetic::{leading_axes_agree, or_panic};
-use crate::kernels::fused::{Function, Input, run};
+use crate::kernels::fused::{Input, run};
 use crate::node::{Activation, Cx, Rule};
 use crate::per_example::Factor;
 use crate::{Scalar, Shape, Tensor, TensorError};
@@ -124,7 +124,8 @@ fn apply<T: Scalar>(trace: RefCell<Builder<T>>, outputs: &[Value], inputs: &[&Te
     let save = !tracked.is_empty() && trace.borrow().expensive(outputs) >= tracked.len();
     let slopes: Vec<Vec<Option<Value>>> =
         outputs.iter().map(|&output| if save { slopes(&trace, output, &tracked) } else { Vec::new() }).collect();
-    let program: Arc<[Instruction]> = trace.into_inner().instructions.into();
+    let Builder { instructions, rectifies, .. } = trace.into_inner();
+    let program: Arc<[Instruction]> = instructions.into();
     let all: Vec<Value> = outputs.iter().copied().chain(slopes.iter().flatten().flatten().copied()).collect();
     let mut values = evaluate(&program, &all, &plain, shape).into_iter();
     let results: Vec<Tensor<T>> = values.by_ref().take(outputs.len()).map(|y| y.broadcast_to(&shape)).collect();
@@ -134,7 +135,7 @@ fn apply<T: Scalar>(trace: RefCell<Builder<T>>, outputs: &[Value], inputs: &[&Te
     let inputs: Arc<[Tensor<T>]> = inputs.iter().map(|x| (*x).clone()).collect();
     let mut record = |((y, &output), slopes): ((Tensor<T>, &Value), Vec<Option<Value>>)| {
         let saved = tracked.iter().zip(slopes).filter_map(|(&i, slope)| Some((i, slope?, values.next()?))).collect();
-        let fused = Fused { program: program.clone(), output, inputs: inputs.clone(), shape, slopes: save.then_some(saved) };
+        let fused = Fused { program: program.clone(), output, inputs: inputs.clone(), shape, slopes: save.then_some(saved), rectifies };
         fused.record(y)
     };
     results.into_iter().zip(outputs).zip(slopes).map(&mut record).collect()
@@ -178,6 +179,7 @@ struct Fused<T: Scalar> {
     /// The derivatives with respect to those inputs that were tracked and matter, if they were computed with the output:
     /// the input, the value in the program, and its elements.
     slopes: Option<Vec<(usize, Value, Tensor<T>)>>,
+    rectifies: bool,
 }
 
 impl<T: Scalar> Fused<T> {
@@ -204,7 +206,7 @@ impl<T: Scalar> Fused<T> {
             Instruction::Constant(_) => (*i, slope.clone()),
             Instruction::Input(j) => (*i, inputs[j as usize].clone()),
             _ => {
-                let fused = Self { program: program.clone(), output: *value, inputs: inputs.clone(), shape: self.shape, slopes: None };
+                let fused = Self { program: program.clone(), output: *value, inputs: inputs.clone(), shape: self.shape, slopes: None, rectifies: false };
                 (*i, fused.record(slope.clone()))
             }
         };
@@ -259,10 +261,7 @@ impl<T: Scalar> Rule<T> for Fused<T> {
         true
     }
     fn activation(&self) -> Activation {
-        let needed = live(&self.program, &[self.output]);
-        let rectifies =
-            |(instruction, needed)| needed && matches!(instruction, &Instruction::Function(Function::Relu | Function::Softplus, _));
-        if self.program.iter().zip(needed).any(rectifies) { Activation::Other } else { Activation::None }
+        if self.rectifies { Activation::Fused } else { Activation::None }
     }
     fn keeps_examples(&self, parent: usize, batch: usize) -> bool {
         let own = self.inputs[parent].shape();

@@ -46,19 +46,21 @@ impl Instruction {
 /// A growing program. It computes constants at once, and a value that it has already is not computed again.
 pub(super) struct Builder<T> {
     pub(super) instructions: Vec<Instruction>,
+    /// Whether the closure used a rectifier, such as ReLU or GELU.
+    pub(super) rectifies: bool,
     numbers: HashMap<Instruction, Value, BuildHasherDefault<Multiplicative>>,
     element: PhantomData<T>,
 }
 
 impl<T: Scalar> Builder<T> {
     pub(super) fn new() -> Self {
-        Self { instructions: Vec::new(), numbers: HashMap::default(), element: PhantomData }
+        Self { instructions: Vec::new(), rectifies: false, numbers: HashMap::default(), element: PhantomData }
     }
 
     /// A program that goes on from these instructions.
     pub(super) fn continuing(instructions: &[Instruction]) -> Self {
         let numbers = instructions.iter().zip(0..).map(|(&instruction, value)| (instruction, value)).collect();
-        Self { instructions: instructions.to_vec(), numbers, element: PhantomData }
+        Self { instructions: instructions.to_vec(), rectifies: false, numbers, element: PhantomData }
     }
 
     pub(super) fn input(&mut self, i: usize) -> Value {
