@@ -57,7 +57,7 @@ pub use shape::{MAX_RANK, Shape};
 pub use tensor::Tensor;
 pub use transforms::{
     Estimate, Linearization, LinearizedGradient, ReluRule, Tap, TappedGradient, checkpoint, custom_vjp, grad, grad_with, hessian,
-    hessian_diagonal, hessian_diagonal_estimate, hessian_matrix, hessian_trace, hessian_trace_estimate, hvp, jacobian, jacobian_forward, jacobian_matrix,
-    jacobian_reverse, jvp, linearize, linearize_gradient, stop_gradient, tap, tapped_grad, tapped_vjp, value_and_grad, vjp, vjp_with,
-    with_taps, with_taps_replaced,
+    hessian_diagonal, hessian_diagonal_estimate, hessian_matrix, hessian_trace, hessian_trace_estimate, hvp, jacobian, jacobian_forward,
+    jacobian_matrix, jacobian_reverse, jvp, linearize, linearize_gradient, stop_gradient, tap, tapped_grad, tapped_vjp, value_and_grad,
+    vjp, vjp_with, with_taps, with_taps_replaced,
 };

@@ -3,7 +3,7 @@ use std::ops::ControlFlow;
 use gradus_autodiff::{Params, Tensor, check, grad};
 use gradus_base::{Cancel, stream};
 use gradus_checkpoint::{Checkpoint, CheckpointError};
-use gradus_optimizers::{Adam, AdamW, Grouped, Rule, Schedule, Scheduled, Sgd};
+use gradus_optimizers::{Adam, AdamW, Averaged, Ema, EmaStart, Grouped, Rule, Schedule, Scheduled, Sgd};
 
 use crate::*;
 
@@ -188,6 +188,12 @@ fn an_interrupted_training_gives_the_same_bits() {
         let rule = AdamW { learning_rate: 0.1 * schedule.at(step), ..AdamW::default() };
         Grouped::new(rule).group("*.bias", AdamW { weight_decay: 0.0, ..rule }).freeze("layers.0.weight")
     }));
+    // An average around groups around schedules, and the other way round.
+    let ema = Ema { decay: 0.9, start: EmaStart::WarmUp };
+    let adam = |step| AdamW { learning_rate: 0.1 * schedule.at(step), ..AdamW::default() };
+    check_resume(&Averaged { rule: Grouped::new(Scheduled(adam)).freeze("layers.0.bias"), ema });
+    check_resume(&Grouped::new(Averaged { rule: Scheduled(adam), ema: Ema { start: EmaStart::Corrected, ..ema } }));
+    check_resume(&Scheduled(|step| Averaged { rule: Grouped::new(adam(step)), ema: Ema { decay: (step as f64 / 40.0).min(0.9), ..ema } }));
 }
 
 #[test]

@@ -81,7 +81,8 @@ impl ConjugateGradients {
     /// tolerance gives zero.
     ///
     /// # Errors
-    /// [`OptimizerError::Setting`] for a tolerance outside its range, [`OptimizerError::Shape`] for a start of another shape.
+    /// [`OptimizerError::Setting`] for a tolerance outside its range, [`OptimizerError::Tensors`] and
+    /// [`OptimizerError::Shape`] for a start that is not like `b`.
     ///
     /// # Panics
     /// When a product has another shape than `b`.

@@ -73,8 +73,8 @@ impl Ema {
     /// Takes `model` into the average.
     ///
     /// # Errors
-    /// [`OptimizerError::Setting`] for a decay outside its range, [`OptimizerError::Shape`] for another model. `state` is
-    /// then unchanged.
+    /// [`OptimizerError::Setting`] for a decay outside its range, [`OptimizerError::Tensors`] and
+    /// [`OptimizerError::Shape`] for another model. `state` is then unchanged.
     pub fn update<P: Params>(&self, state: &mut EmaState<P>, model: &P) -> Result<(), OptimizerError> {
         self.check(state, model)?;
         self.take(state, model);

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use gradus_autodiff::{Params, Path, Tensor};
+use gradus_autodiff::{Params, Tensor};
 use gradus_base::matches;
 
-use crate::{OptimizerError, Rule, check_like};
+use crate::{OptimizerError, Rule, check_like, missing, names};
 
 /// The tensors whose name fits a pattern, and their rule.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,8 +91,7 @@ impl<P: Params, R: Rule<Tensor<P::Elem>>> Rule<P> for Grouped<R> {
         }
         for (name, (x, g)) in names.iter().zip(params.leaves().into_iter().zip(gradient.leaves())) {
             let Some(rule) = self.rule_of(name) else { continue };
-            let missing = OptimizerError::Shape { what: "the state of a tensor", found: 0, expected: x.count() };
-            rule.check(x, g, state.get(name).ok_or(missing)?)?;
+            rule.check(x, g, state.get(name).ok_or_else(|| missing("the state of a tensor", x))?)?;
         }
         Ok(())
     }
@@ -105,15 +104,4 @@ impl<P: Params, R: Rule<Tensor<P::Elem>>> Rule<P> for Grouped<R> {
             }
         }
     }
-}
-
-/// The names of the differentiable tensors.
-fn names<P: Params>(params: &P) -> Vec<String> {
-    let mut names = Vec::new();
-    params.for_each(&mut Path::default(), &mut |path, _| {
-        if !path.is_buffer() {
-            names.push(path.name().to_owned());
-        }
-    });
-    names
 }

@@ -59,7 +59,7 @@ pub use sam::{Sam, SamGradient};
 pub use schedule::{Schedule, Scheduled, ScheduledState};
 pub use sgd::{Sgd, SgdState};
 
-use gradus_autodiff::Params;
+use gradus_autodiff::{Params, Path};
 
 /// What is wrong with settings or arguments.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -75,15 +75,28 @@ pub enum OptimizerError {
         /// The range it must lie in.
         expected: &'static str,
     },
-    /// The gradient or the state belongs to another model.
-    #[error("{what} has {found} elements, but the model has {expected}")]
-    Shape {
+    /// The gradient or the state has another number of tensors than the model; 0 for what a rule's setting needs and the
+    /// state lacks.
+    #[error("{what} has {found} tensors, but the model has {expected}")]
+    Tensors {
         /// Which argument.
         what: &'static str,
-        /// Its number of elements.
+        /// Its number of tensors.
         found: usize,
         /// The model's.
         expected: usize,
+    },
+    /// A tensor of the gradient or of the state has another shape than the model's.
+    #[error("{what} has shape {found:?}, but the model's tensor {tensor:?} has {expected:?}")]
+    Shape {
+        /// Which argument.
+        what: &'static str,
+        /// The tensor's name; empty for a model of one tensor.
+        tensor: String,
+        /// The argument's shape.
+        found: Vec<usize>,
+        /// The model's.
+        expected: Vec<usize>,
     },
     /// The pattern of a parameter group fits no tensor of the model.
     #[error("the group's pattern {pattern:?} fits no tensor of the model")]
@@ -110,8 +123,8 @@ pub trait Rule<P: Params> {
     /// What [`step`](Self::step) refuses, without a step.
     ///
     /// # Errors
-    /// [`OptimizerError::Setting`] for a setting outside its range, [`OptimizerError::Shape`] for a gradient or state of
-    /// another model.
+    /// [`OptimizerError::Setting`] for a setting outside its range, [`OptimizerError::Tensors`] and
+    /// [`OptimizerError::Shape`] for a gradient or state of another model.
     fn check(&self, params: &P, gradient: &P, state: &Self::State) -> Result<(), OptimizerError>;
 
     /// One update of `params` along `gradient`, for arguments that pass [`check`](Self::check); others may panic.
@@ -146,11 +159,28 @@ fn check_fraction(name: &'static str, value: f64) -> Result<(), OptimizerError> 
 
 fn check_like<P: Params>(what: &'static str, other: &P, params: &P) -> Result<(), OptimizerError> {
     let (theirs, own) = (other.leaves(), params.leaves());
-    if theirs.len() == own.len() && theirs.iter().zip(&own).all(|(a, b)| a.shape() == b.shape()) {
-        Ok(())
-    } else {
-        Err(OptimizerError::Shape { what, found: other.count(), expected: params.count() })
+    if theirs.len() != own.len() {
+        return Err(OptimizerError::Tensors { what, found: theirs.len(), expected: own.len() });
     }
+    match theirs.iter().zip(&own).position(|(a, b)| a.shape() != b.shape()) {
+        None => Ok(()),
+        Some(i) => {
+            let (found, expected) = (theirs[i].shape().to_vec(), own[i].shape().to_vec());
+            Err(OptimizerError::Shape { what, tensor: names(params).swap_remove(i), found, expected })
+        }
+    }
+}
+
+/// What the state lacks, which a setting needs.
+fn missing<P: Params>(what: &'static str, params: &P) -> OptimizerError {
+    OptimizerError::Tensors { what, found: 0, expected: params.leaves().len() }
+}
+
+/// The names of the differentiable tensors.
+fn names<P: Params>(params: &P) -> Vec<String> {
+    let mut names = Vec::new();
+    params.for_each(&mut Path::default(), &mut |path, _| names.extend((!path.is_buffer()).then(|| path.name().to_owned())));
+    names
 }
 
 #[cfg(test)]

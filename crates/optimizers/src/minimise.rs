@@ -45,7 +45,8 @@ pub enum Status {
     StepTolerance,
     /// The iterations are spent.
     MaxIterations,
-    /// No step along a descent direction lowers the value: the minimum to rounding, or a wrong gradient.
+    /// No step along a descent direction lowers the value: the minimum to rounding, a wrong gradient, or a function that falls
+    /// without end, as far as its numbers reach.
     LineSearchFailed,
     /// The value or the gradient at the start is infinite or NaN, or a Hessian product is.
     NotFinite,
@@ -137,13 +138,12 @@ pub(crate) fn descend<P: Params>(
             break status;
         }
         let Some(direction) = descent.direction(&at) else { break Status::NotFinite };
-        let Some(next) = step_along(&mut evaluate, &at, &direction, descent.first_step(&at), search)? else {
+        let Some((next, step)) = step_along(&mut evaluate, &at, &direction, descent.first_step(&at), search)? else {
             if descent.forget() {
                 continue;
             }
             break Status::LineSearchFailed;
         };
-        let step = vector::difference(&next.params, &at.params);
         let length = vector::norm(&step);
         descent.learn(step, vector::difference(&next.gradient, &at.gradient));
         at = next;
@@ -174,14 +174,14 @@ fn stop<P>(at: &Point<P>, iterations: u64, stopping: &Stopping) -> Option<Status
 /// Values of sums carry the rounding errors of their terms: this many units in the last place.
 const ROUNDING: f64 = 64.0;
 
-/// The point that the line search finds along a direction, if it finds one.
+/// The point that the line search finds along a direction and the step to it, if it finds another point.
 fn step_along<P: Params>(
     evaluate: &mut impl FnMut(P) -> Point<P>,
     at: &Point<P>,
     direction: &P,
     first: f64,
     search: &StrongWolfe,
-) -> Result<Option<Point<P>>, OptimizerError> {
+) -> Result<Option<(Point<P>, P)>, OptimizerError> {
     let slope = vector::dot(direction, &at.gradient);
     if !(slope < 0.0 && slope.is_finite() && first > 0.0 && first.is_finite()) {
         return Ok(None);
@@ -205,5 +205,8 @@ fn step_along<P: Params>(
         Some((step, point)) if step == found.point.step => point,
         _ => go(found.point.step),
     };
-    Ok(Some(point))
+    let step = vector::difference(&point.params, &at.params);
+    // A step may be lost in the rounding of the point.
+    let moved = step.leaves().into_iter().any(|x| x.as_slice().iter().any(|x| *x != P::Elem::ZERO));
+    Ok(moved.then_some((point, step)))
 }

@@ -2,7 +2,7 @@
 
 use gradus_autodiff::{Params, Scalar, Tensor};
 
-use crate::{OptimizerError, Rule, check_fraction, check_like, check_not_negative, check_positive};
+use crate::{OptimizerError, Rule, check_fraction, check_like, check_not_negative, check_positive, missing};
 
 /// RMSProp (Tieleman, Hinton 2012, lecture 6.5), centred as by Graves (2013, equations 38–45) on demand, with the
 /// settings and defaults of PyTorch: `s ← α s + (1 − α) g²`, `v ← μ v + g / (√s + ε)`, `θ ← θ − η v`.
@@ -74,7 +74,7 @@ impl<P: Params> Rule<P> for RmsProp {
         for (what, kept, needed) in [("the mean", &state.mean, self.centered), ("the velocity", &state.velocity, self.momentum > 0.0)] {
             match kept {
                 Some(kept) => check_like(what, kept, params)?,
-                None if needed => return Err(OptimizerError::Shape { what, found: 0, expected: params.count() }),
+                None if needed => return Err(missing(what, params)),
                 None => {}
             }
         }

@@ -69,8 +69,8 @@ impl Sam {
     /// that leaves running statistics alone.
     ///
     /// # Errors
-    /// [`OptimizerError::Setting`] for a setting outside its range, [`OptimizerError::Shape`] for a gradient of another
-    /// model.
+    /// [`OptimizerError::Setting`] for a setting outside its range, [`OptimizerError::Tensors`] and
+    /// [`OptimizerError::Shape`] for a gradient of another model.
     pub fn perturbation<P: Params>(&self, params: &P, gradient: &P) -> Result<P, OptimizerError> {
         self.validate()?;
         check_like("the gradient", gradient, params)?;

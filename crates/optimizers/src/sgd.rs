@@ -2,7 +2,7 @@
 
 use gradus_autodiff::{Params, Scalar, Tensor};
 
-use crate::{OptimizerError, Rule, check, check_fraction, check_like, check_not_negative};
+use crate::{OptimizerError, Rule, check, check_fraction, check_like, check_not_negative, missing};
 
 /// Stochastic gradient descent with momentum, in PyTorch's form: `v ← μ v + g`, then `θ ← θ − η v` (heavy ball, Polyak
 /// 1964) or `θ ← θ − η (g + μ v)` (Nesterov 1983, as reformulated by Sutskever, Martens, Dahl, Hinton 2013).
@@ -56,7 +56,7 @@ impl<P: Params> Rule<P> for Sgd {
         check_like("the gradient", gradient, params)?;
         match &state.velocity {
             Some(velocity) => check_like("the velocity", velocity, params),
-            None if self.momentum > 0.0 => Err(OptimizerError::Shape { what: "the velocity", found: 0, expected: params.count() }),
+            None if self.momentum > 0.0 => Err(missing("the velocity", params)),
             None => Ok(()),
         }
     }

@@ -1,9 +1,13 @@
 //! Models as vectors: inner products in 64 bits, sums in place.
 
 use gradus_autodiff::{Params, Scalar};
+use rayon::prelude::*;
 
 /// Partial sums of one inner product: enough that it is not bound by the latency of an addition.
 const LANES: usize = 16;
+
+/// Elements that one task sums.
+const BLOCK: usize = 1 << 15;
 
 /// The inner product, summed in 64 bits in an order that depends on the shapes alone.
 pub(crate) fn dot<P: Params>(a: &P, b: &P) -> f64 {
@@ -16,6 +20,14 @@ pub(crate) fn dot<P: Params>(a: &P, b: &P) -> f64 {
 }
 
 fn dot_slices<T: Scalar>(a: &[T], b: &[T]) -> f64 {
+    if a.len() <= 2 * BLOCK {
+        return dot_block(a, b);
+    }
+    let blocks = a.par_chunks(BLOCK).zip(b.par_chunks(BLOCK));
+    blocks.map(|(a, b)| dot_block(a, b)).collect::<Vec<f64>>().into_iter().sum()
+}
+
+fn dot_block<T: Scalar>(a: &[T], b: &[T]) -> f64 {
     let (a, b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
     let rest: f64 = a.remainder().iter().zip(b.remainder()).map(|(a, b)| a.to_f64() * b.to_f64()).sum();
     let mut sums = [0.0; LANES];
@@ -66,9 +78,7 @@ pub(crate) fn scaled<P: Params>(scale: f64, x: &P) -> P {
 
 /// `x − y`.
 pub(crate) fn difference<P: Params>(x: &P, y: &P) -> P {
-    let mut difference = x.clone();
-    add_scaled(&mut difference, -1.0, y);
-    difference
+    x.zip_map(y, |x, y| x.detach() - y.detach())
 }
 
 /// The distance from 1 to the next value of the element type.

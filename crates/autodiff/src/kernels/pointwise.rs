@@ -103,18 +103,11 @@ pub(crate) fn update4<T: Scalar>([w, x, y, z]: [&mut [T]; 4], g: &[T], f: impl F
 
 /// `[x, y][i] = f([x, y][i], g[i])`.
 pub(crate) fn update2<T: Scalar>(x: &mut [T], y: &mut [T], g: &[T], f: impl Fn([T; 2], T) -> [T; 2] + Sync) {
-    let body = |x: &mut [T], y: &mut [T], g: &[T]| {
-        vectorised(|| {
-            for ((x, y), &g) in x.iter_mut().zip(y).zip(g) {
-                [*x, *y] = f([*x, *y], g);
-            }
-        })
-    };
     if x.len() < PARALLEL {
-        body(x, y, g);
+        simd::update2(x, y, g, f);
     } else {
         let blocks = x.par_chunks_mut(BLOCK).zip(y.par_chunks_mut(BLOCK)).zip(g.par_chunks(BLOCK));
-        blocks.for_each(|((x, y), g)| body(x, y, g));
+        blocks.for_each(|((x, y), g)| simd::update2(x, y, g, &f));
     }
 }
 

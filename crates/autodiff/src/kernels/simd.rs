@@ -75,5 +75,6 @@ macro_rules! update {
     };
 }
 
+update!(update2, 2: x y);
 update!(update3, 3: x y z);
 update!(update4, 4: w x y z);

@@ -15,8 +15,8 @@ pub use checkpoint::checkpoint;
 pub use custom::{custom_vjp, stop_gradient};
 pub use forward::{Linearization, jvp, linearize};
 pub use hessian::{
-    Estimate, LinearizedGradient, hessian, hessian_diagonal, hessian_diagonal_estimate, hessian_matrix, hessian_trace, hessian_trace_estimate, hvp,
-    linearize_gradient,
+    Estimate, LinearizedGradient, hessian, hessian_diagonal, hessian_diagonal_estimate, hessian_matrix, hessian_trace,
+    hessian_trace_estimate, hvp, linearize_gradient,
 };
 pub use jacobian::{jacobian, jacobian_forward, jacobian_matrix, jacobian_reverse};
 pub use relu_rule::{ReluRule, grad_with, vjp_with};

@@ -39,7 +39,9 @@ impl ReluRule {
             (Self::Deconvnet, Activation::Relu) => Gated::Pulled(g.relu()),
             (Self::Guided | Self::GuidedBySign, Activation::Relu) | (Self::GuidedBySign, Activation::Other) => Gated::Incoming(g.relu()),
             (_, Activation::Fused) => {
-                panic!("{self:?}: the function uses `{name}` with a rectifier inside, where the rule cannot reach it; take it out of the chain")
+                panic!(
+                    "{self:?}: the function uses `{name}` with a rectifier inside, where the rule cannot reach it; take it out of the chain"
+                )
             }
             (Self::Deconvnet | Self::Guided, Activation::Other) => {
                 panic!(

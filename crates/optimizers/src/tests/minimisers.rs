@@ -5,7 +5,7 @@ use std::cell::Cell;
 use gradus_autodiff::{Params, Tensor, grad, hvp, value_and_grad};
 use gradus_base::{Cancel, Observer, Silent};
 
-use super::{T64, draw, rosenbrock};
+use super::{T64, draw, other_shape, rosenbrock};
 use crate::{CgStatus, ConjugateGradients, Lbfgs, LineStatus, Minimum, NewtonCg, OptimizerError, Status, Stopping, StrongWolfe};
 
 pub(super) const FEATURES: usize = 5;
@@ -166,6 +166,9 @@ fn each_status_says_why() {
     let kink = |x: &T64| (x.abs() + x * 0.5).sum();
     let found = run(&|x: &T64| kink(x) + 1.0, Stopping::default(), &T64::vector(&[1e-300]));
     assert_eq!(found.status, Status::LineSearchFailed);
+    // No minimum: the steps grow until they are lost in the rounding of the point.
+    let found = run(&|x: &T64| -x.sum(), Stopping { step_tolerance: 0.0, ..Stopping::default() }, &start);
+    assert_eq!(found.status, Status::LineSearchFailed);
     let wrong = |x: &T64| (x.square().sum().item(), x * -2.0);
     let found = Lbfgs::default().minimise_with(wrong, start.clone(), &mut Silent).unwrap();
     assert_eq!((found.status, found.params), (Status::LineSearchFailed, start.clone()));
@@ -305,7 +308,7 @@ fn conjugate_gradients_by_hand() {
     assert_eq!(solver.solve(|x| x * f64::NAN, &b, None).unwrap().status, CgStatus::NotFinite);
     assert_eq!(solver.solve(|x| x.clone(), &(&b * f64::NAN), None).unwrap().status, CgStatus::NotFinite);
     let error = solver.solve(|x| x.clone(), &b, Some(&T64::ones(&[3]))).unwrap_err();
-    assert_eq!(error, OptimizerError::Shape { what: "the start", found: 3, expected: 2 });
+    assert_eq!(error, other_shape("the start", &[3], &[2]));
 }
 
 mod properties {
@@ -368,6 +371,31 @@ mod properties {
             prop_assert_eq!((point.value, point.slope), phi(point.step));
             prop_assert!(point.value <= 1e-4 * point.step * slope);
             prop_assert!(point.slope.abs() <= wolfe.curvature * slope.abs());
+        }
+
+        /// Every step of a minimiser meets the strong Wolfe conditions, as long as values tell one point from the next.
+        #[test]
+        fn steps_of_minimisers_meet_the_conditions(seed in 0u64..1000, curvature in 0.1f64..0.9) {
+            let start = draw(2, seed) * 3.0;
+            let search = StrongWolfe { curvature, ..StrongWolfe::default() };
+            let lbfgs = |max_iterations| {
+                let stopping = Stopping { max_iterations, gradient_tolerance: 1e-3, ..Stopping::default() };
+                Lbfgs { line_search: search, stopping, ..Lbfgs::default() }.minimise(rosenbrock, start.clone(), &mut Silent).unwrap()
+            };
+            let newton = |max_iterations| {
+                let stopping = Stopping { max_iterations, gradient_tolerance: 1e-3, ..Stopping::default() };
+                NewtonCg { line_search: search, stopping, ..NewtonCg::default() }.minimise(rosenbrock, start.clone(), &mut Silent).unwrap()
+            };
+            for run in [&lbfgs as &dyn Fn(u64) -> Minimum<T64>, &newton] {
+                let points: Vec<Minimum<T64>> = (0..12).map(run).collect();
+                for pair in points.windows(2).filter(|pair| pair[0].iterations < pair[1].iterations) {
+                    let step = &pair[1].params - &pair[0].params;
+                    let [before, after] = [0, 1].map(|i| pair[i].gradient.dot(&step).item());
+                    prop_assert!(before < 0.0);
+                    prop_assert!(pair[1].value <= pair[0].value + 1e-4 * before + 1e-12 * pair[0].value.abs(), "{pair:?}");
+                    prop_assert!(after.abs() <= curvature * before.abs() * (1.0 + 1e-9) + 1e-12, "{pair:?}");
+                }
+            }
         }
 
         /// Values never rise from one iteration to the next, and the report holds what the function gives.

@@ -206,7 +206,14 @@ impl<T: Scalar> Fused<T> {
             Instruction::Constant(_) => (*i, slope.clone()),
             Instruction::Input(j) => (*i, inputs[j as usize].clone()),
             _ => {
-                let fused = Self { program: program.clone(), output: *value, inputs: inputs.clone(), shape: self.shape, slopes: None, rectifies: false };
+                let fused = Self {
+                    program: program.clone(),
+                    output: *value,
+                    inputs: inputs.clone(),
+                    shape: self.shape,
+                    slopes: None,
+                    rectifies: false,
+                };
                 (*i, fused.record(slope.clone()))
             }
         };

@@ -50,7 +50,9 @@ fn layers() -> Vec<Layer> {
         ("activations", weights(&[&[4], &[4]]), rows.clone(), |w, x| {
             each(&((x * &w[0]).gelu() + (x + &w[1]).leaky_relu(0.1) + (x * &w[1]).elu(0.5) + (x + &w[0]).silu()))
         }),
-        ("fused chain", weights(&[&[4], &[4]]), rows.clone(), |w, x| each(&fuse(|[x, a, b]| (x * a).gelu().exp() * b.tanh(), [x, &w[0], &w[1]]))),
+        ("fused chain", weights(&[&[4], &[4]]), rows.clone(), |w, x| {
+            each(&fuse(|[x, a, b]| (x * a).gelu().exp() * b.tanh(), [x, &w[0], &w[1]]))
+        }),
         ("rule of its own", weights(&[&[4], &[3, 4]]), rows, |w, x| {
             let scale = custom_vjp(|w| w.exp(), |w, g| w.exp() * g, &w[0]);
             each(&(x * scale).matmul(&w[1].t()))

@@ -17,7 +17,12 @@ fn base() -> Function {
 
 /// The same function: its values taken from transforms, or its inside wrapped.
 const VALUES: [fn(Function) -> Function; 10] = [
-    |f| Arc::new(move |x| { let f = f.clone(); checkpoint(move |x: &T64| f(x), x) }),
+    |f| {
+        Arc::new(move |x| {
+            let f = f.clone();
+            checkpoint(move |x: &T64| f(x), x)
+        })
+    },
     |f| Arc::new(move |x| tap("y", &f(&tap("x", x)))),
     |f| Arc::new(move |x| with_taps(|| f(x)).0),
     |f| Arc::new(move |x| vjp(|x: &T64| f(x), x).0),
@@ -25,7 +30,12 @@ const VALUES: [fn(Function) -> Function; 10] = [
     |f| Arc::new(move |x| linearize(|x: &T64| f(x), x).value().clone()),
     |f| Arc::new(move |x| linearize_gradient(|x: &T64| f(x), x).value().clone()),
     |f| Arc::new(move |x| tapped_grad(|x: &T64| f(x), x).value),
-    |f| Arc::new(move |x| { let g = f.clone(); custom_vjp(|x| f(x), move |x, u| grad(|x: &T64| g(x), x) * u, x) }),
+    |f| {
+        Arc::new(move |x| {
+            let g = f.clone();
+            custom_vjp(|x| f(x), move |x, u| grad(|x: &T64| g(x), x) * u, x)
+        })
+    },
     |f| Arc::new(move |x| of_one_example(&f, x).losses().sum()),
 ];
 
@@ -38,13 +48,22 @@ const DERIVATIVES: [fn(Function) -> Function; 15] = [
     |f| Arc::new(move |x| linearize_gradient(|x: &T64| f(x), x).gradient().dot(&direction())),
     |f| Arc::new(move |x| jacobian_reverse(|x: &T64| f(x), x).dot(&direction())),
     |f| Arc::new(move |x| jacobian_forward(|x: &T64| f(x), x).dot(&direction())),
-    |f| Arc::new(move |x| jacobian_matrix(|x: &T64| f(&(x * &direction()).reshape(&[3])), &(x / direction())).matmul(&T64::ones(&[3])).sum()),
+    |f| {
+        Arc::new(move |x| {
+            jacobian_matrix(|x: &T64| f(&(x * &direction()).reshape(&[3])), &(x / direction())).matmul(&T64::ones(&[3])).sum()
+        })
+    },
     |f| Arc::new(move |x| tapped_grad(|x: &T64| f(x), x).gradient.dot(&direction())),
     |f| Arc::new(move |x| tapped_grad(|_: &Option<T64>| f(&tap("x", x)), &None).taps[0].gradient.dot(&direction())),
     |f| Arc::new(move |x| with_taps(|| grad(|x: &T64| f(&tap("x", x)), x)).0.dot(&direction())),
     |f| Arc::new(move |x| of_one_example(&f, x).dot(&direction()).sum()),
     |f| Arc::new(move |x| of_one_example(&f, x).weighted_sum(&[1.0]).dot(&direction())),
-    |f| Arc::new(move |x| { let f = f.clone(); checkpoint(move |x: &T64| grad(|x: &T64| f(x), x).dot(&direction()), x) }),
+    |f| {
+        Arc::new(move |x| {
+            let f = f.clone();
+            checkpoint(move |x: &T64| grad(|x: &T64| f(x), x).dot(&direction()), x)
+        })
+    },
     |f| Arc::new(move |x| grad_with(ReluRule::Plain, |step: &T64| f(&(x + &(step * &direction()))), &T64::scalar(0.0))),
 ];
 
