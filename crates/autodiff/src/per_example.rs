@@ -254,8 +254,9 @@ impl Pass {
         let (batch, count) = (self.batch, g.count());
         let chunk = count / batch;
         if self.recording {
+            // A choice and not a product: an infinite gradient is its own example's alone.
             let own = Tensor::eye(batch).unsqueeze(2);
-            return (g.reshape(&[1, batch, chunk]) * own).reshape(&[batch, count]);
+            return own.where_(&g.reshape(&[1, batch, chunk]), &Tensor::scalar(T::ZERO)).reshape(&[batch, count]);
         }
         let mut values = Buffer::filled(T::ZERO, batch * count);
         for b in 0..batch {
@@ -595,14 +596,27 @@ impl<P: Params> ExampleGrads<P> {
         self.each_tensor(|x, own| dense(own, self.batch, x.count(), recorded(own)).reshape(&[&[self.batch], x.shape()].concat()))
     }
 
-    /// `Σ_b w_b g_b` for weights `[batch]`; no example's gradient is made. Panics for another number of weights.
+    /// `Σ_b w_b g_b` for weights `[batch]`, which may be differentiated too; no example's gradient is made.
+    ///
+    /// ```
+    /// use gradus_autodiff::{Tensor, grad, per_example};
+    /// let (w, x): (Tensor, _) = (Tensor::vector(&[1.0]), Tensor::vector(&[2.0, -3.0]));
+    /// let each = per_example(|w: &Tensor, x: &Tensor| w * x, &w, &x)?;
+    /// // Gradients clipped to a norm of 2.5, example by example.
+    /// let clipped = (each.squared_norms().sqrt().recip() * 2.5).minimum(&Tensor::scalar(1.0));
+    /// assert_eq!(each.weighted_sum(&clipped).to_vec(), [-0.5]);
+    /// assert_eq!(grad(|weights: &Tensor| each.weighted_sum(weights).sum(), &clipped).to_vec(), [2.0, -3.0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Panics
+    /// When the weights have another shape.
     #[track_caller]
-    pub fn weighted_sum(&self, weights: &[P::Elem]) -> P {
-        assert!(weights.len() == self.batch, "weighted_sum: {} weights for {} examples", weights.len(), self.batch);
-        let weights = Tensor::vector(weights);
+    pub fn weighted_sum(&self, weights: &Tensor<P::Elem>) -> P {
+        assert!(weights.shape() == [self.batch], "weighted_sum: weights of shape {} for {} examples", weights.shape_ref(), self.batch);
         self.each_tensor(|x, own| {
             let zero = Tensor::zeros(&[x.count()]);
-            own.iter().map(|factor| factor.weighted_sum(&weights, x.count())).fold(zero, |sum, part| sum + part).reshape(x.shape())
+            own.iter().map(|factor| factor.weighted_sum(weights, x.count())).fold(zero, |sum, part| sum + part).reshape(x.shape())
         })
     }
 

@@ -403,7 +403,7 @@ pub(crate) fn check_per_example<P: Params<Elem = f64>>(f: impl Fn(&P, &T64) -> T
     close(&each.dot(&v), &vector(&|g| g.dot(&v).item()));
     close(&each.squared_norms(), &vector(&|g| g.dot(g).item()));
     all_close(&each.sum_of_squares(), &squares);
-    all_close(&each.weighted_sum(weights.as_slice()), &sum);
+    all_close(&each.weighted_sum(&weights), &sum);
 }
 
 #[test]
@@ -472,7 +472,7 @@ fn reductions_of_per_example_gradients_are_differentiated() {
         &|each| each.gram().square().sum(),
         &|each| each.dot(&v).square().sum(),
         &|each| each.sum_of_squares().dot(&v),
-        &|each| each.weighted_sum(&[0.1, 0.2, 0.3, 0.4]).dot(&v),
+        &|each| each.weighted_sum(&T64::vector(&[0.1, 0.2, 0.3, 0.4])).dot(&v),
         &|each| each.gradients().norm() + each.losses().square().sum(),
     ];
     for reduce in reductions {

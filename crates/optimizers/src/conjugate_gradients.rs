@@ -139,13 +139,15 @@ impl ConjugateGradients {
             if iterations == self.max_iterations {
                 break CgStatus::MaxIterations;
             }
-            let z = precondition(&r);
-            let rz = vector::dot(&r, &z);
-            let d = match search.take() {
-                None => z,
-                Some((mut d, before)) => {
-                    vector::scale_and_add(&mut d, rz / before, &z);
-                    d
+            let (d, rz) = {
+                let z = precondition(&r);
+                let rz = vector::dot(&r, &z);
+                match search.take() {
+                    None => (z, rz),
+                    Some((mut d, before)) => {
+                        vector::scale_and_add(&mut d, rz / before, &z);
+                        (d, rz)
+                    }
                 }
             };
             let product = apply(&d);

@@ -16,14 +16,17 @@ impl<T: Scalar> Rule<T> for Choice<T> {
         "where"
     }
     fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>) {
-        let zero = g.zeros_like();
+        let (zero, mask) = (g.zeros_like(), self.mask.broadcast_to(g.shape()));
         // A choice and not a product with the mask: what was not chosen gets 0 even where the gradient is infinite.
         if cx.wants(0) {
-            cx.add(0, choose(&self.mask, &g, &zero));
+            cx.add(0, choose(&mask, &g, &zero));
         }
         if cx.wants(1) {
-            cx.add(1, choose(&self.mask, &zero, &g));
+            cx.add(1, choose(&mask, &zero, &g));
         }
+    }
+    fn stacks(&self) -> bool {
+        true
     }
     fn keeps_examples(&self, _: usize, _: usize) -> bool {
         true

@@ -60,7 +60,7 @@ fn norms_of_rows_are_differentiated() {
     check_both("gram", |table| each(table).gram(), &table);
     check_both("gradients", |table| each(table).gradients(), &table);
     check_both("sum of squares", |table| each(table).sum_of_squares(), &table);
-    check_both("weighted sum", |table| each(table).weighted_sum(&[0.3, -1.2]), &table);
+    check_both("weighted sum", |table| each(table).weighted_sum(&T64::vector(&[0.3, -1.2])), &table);
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn reductions_of_per_example_gradients_are_differentiated() {
         let v = weights.map(|_, w| random(w.shape(), 30));
         let fast = |w: &Weights| {
             let of = per_example(f, w, &x).unwrap();
-            let sums = of.sum_of_squares().dot(&v) + of.weighted_sum(share.as_slice()).norm();
+            let sums = of.sum_of_squares().dot(&v) + of.weighted_sum(&share).norm();
             sums + (of.squared_norms() * &share).sum() + of.gram().square().sum() + of.dot(&v).square().sum() + of.gradients().norm()
         };
         let slow = |w: &Weights| {
@@ -128,5 +128,16 @@ fn recomputed_layers_are_the_layers() {
         assert_close(&hvp(recomputed, &at, &v), &hvp(plain, &at, &v));
         assert_close(&hessian_diagonal(recomputed, &at), &hessian_diagonal(plain, &at));
         assert_close(&jvp(recomputed, &at, &v).1, &jvp(plain, &at, &v).1);
+    }
+}
+
+/// What is not a number in one example stays there, inside another derivative too.
+#[test]
+fn examples_do_not_spoil_each_other() {
+    let (w, x) = (T64::vector(&[1.0, 2.0]), T64::vector(&[0.0, 4.0]));
+    let norms = |w: &T64| per_example(|w: &T64, x: &T64| (w.square() * x).sqrt(), w, &x).unwrap().squared_norms();
+    let (recorded, _) = vjp(norms, &w);
+    for found in [norms(&w), recorded] {
+        assert!(found.as_slice()[0].is_nan() && found.as_slice()[1] == 4.0, "{found:?}");
     }
 }

@@ -57,7 +57,7 @@ const DERIVATIVES: [fn(Function) -> Function; 15] = [
     |f| Arc::new(move |x| tapped_grad(|_: &Option<T64>| f(&tap("x", x)), &None).taps[0].gradient.dot(&direction())),
     |f| Arc::new(move |x| with_taps(|| grad(|x: &T64| f(&tap("x", x)), x)).0.dot(&direction())),
     |f| Arc::new(move |x| of_one_example(&f, x).dot(&direction()).sum()),
-    |f| Arc::new(move |x| of_one_example(&f, x).weighted_sum(&[1.0]).dot(&direction())),
+    |f| Arc::new(move |x| of_one_example(&f, x).weighted_sum(&T64::ones(&[1])).dot(&direction())),
     |f| {
         Arc::new(move |x| {
             let f = f.clone();
