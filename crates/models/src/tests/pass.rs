@@ -88,13 +88,14 @@ fn a_training_with_a_pass_resumes_to_the_same_bits() {
         let hidden = m.0.call(&pass.dropout(x, 0.2));
         loss::mean_squared_error(&m.1.call(&hidden, pass), y)
     };
+    let rule = Averaged { rule: Adam::default(), ema: Ema { decay: 0.9, ..Ema::default() } };
     let run = |steps, seed, file: Option<&str>| {
         let saving = file.map(|name| Saving { file: folder.path().join(name), every: 3 });
-        fit(model.clone(), &Adam::default(), batch, loss, &FitOptions { steps, seed, saving, ..FitOptions::default() }, carry_on).unwrap()
+        fit(model.clone(), &rule, batch, loss, &FitOptions { steps, seed, saving, ..FitOptions::default() }, carry_on).unwrap()
     };
     let whole = run(20, 1, None);
     run(11, 1, Some("part"));
     assert_eq!(run(20, 1, Some("part")), whole);
-    assert_eq!(whole.model.1.calls.item(), 20.0);
+    assert_eq!((whole.model.1.calls.item(), whole.state.ema.average.1.calls.item()), (20.0, 20.0));
     assert_ne!(run(20, 2, None).losses, whole.losses);
 }
