@@ -38,7 +38,7 @@ pub struct Saving {
 
 /// One step of a training, as its watcher sees it.
 #[derive(Debug)]
-pub struct Step<'a, P: Params> {
+pub struct Step<'a, P, S> {
     /// Steps done, this one included.
     pub step: u64,
     /// The loss of this step's batch, before the update.
@@ -47,10 +47,12 @@ pub struct Step<'a, P: Params> {
     pub gradient_norm: Option<f64>,
     /// The model after the update.
     pub model: &'a P,
+    /// The rule's state after the update, such as the average that [`Averaged`](gradus_optimizers::Averaged) keeps.
+    pub state: &'a S,
     scores: &'a RefCell<Vec<f64>>,
 }
 
-impl<P: Params> Step<'_, P> {
+impl<P, S> Step<'_, P, S> {
     /// Notes a validation score, and breaks when `stop` would after all scores so far. They are saved with the training,
     /// so that an interrupted one stops at the same step.
     pub fn stop_early(&self, score: f64, mut stop: EarlyStop) -> ControlFlow<()> {
@@ -115,7 +117,7 @@ pub enum FitError {
 }
 
 /// The watcher that only watches: for [`fit`] without early stopping or progress.
-pub fn carry_on<P: Params>(_: &Step<'_, P>) -> ControlFlow<()> {
+pub fn carry_on<P, S>(_: &Step<'_, P, S>) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
@@ -134,7 +136,7 @@ pub fn fit<P: Params, R: Rule<P>, B>(
     mut batches: impl FnMut(u64) -> B,
     loss: impl Fn(&P, &B, &mut Pass<P::Elem>) -> Tensor<P::Elem>,
     options: &FitOptions,
-    mut watch: impl FnMut(&Step<'_, P>) -> ControlFlow<()>,
+    mut watch: impl FnMut(&Step<'_, P, R::State>) -> ControlFlow<()>,
 ) -> Result<Fitted<P, R::State>, FitError> {
     let mut run = start(model, rule, options.saving.as_ref())?;
     let scores = RefCell::new(std::mem::take(&mut run.scores));
@@ -167,7 +169,8 @@ pub fn fit<P: Params, R: Rule<P>, B>(
         pass.fold(&mut run.model);
         rule.step(&mut run.model, &gradient, &mut run.state)?;
         run.losses.push(loss);
-        run.stopped = watch(&Step { step: step + 1, loss, gradient_norm, model: &run.model, scores: &scores }).is_break();
+        run.stopped =
+            watch(&Step { step: step + 1, loss, gradient_norm, model: &run.model, state: &run.state, scores: &scores }).is_break();
         if options.saving.as_ref().is_some_and(|saving| saving.every > 0 && (step + 1).is_multiple_of(saving.every)) {
             save(&run, &scores.borrow(), options.saving.as_ref())?;
         }

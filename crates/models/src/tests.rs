@@ -3,7 +3,7 @@ use std::ops::ControlFlow;
 use gradus_autodiff::{Params, Tensor, check, grad};
 use gradus_base::{Cancel, stream};
 use gradus_checkpoint::{Checkpoint, CheckpointError};
-use gradus_optimizers::{Adam, AdamW, Averaged, Ema, EmaStart, Grouped, Rule, Schedule, Scheduled, Sgd};
+use gradus_optimizers::{Adam, AdamW, Averaged, AveragedState, Ema, EmaStart, Grouped, Rule, Schedule, Scheduled, Sgd};
 
 use crate::*;
 
@@ -202,10 +202,23 @@ fn the_watcher_ends_a_training_for_good() {
     let saving = Some(Saving { file: folder.path().join("run.safetensors"), every: 0 });
     let options = FitOptions { steps: 100, saving, ..FitOptions::default() };
     let rule = Adam::default();
-    let early = |step: &Step<'_, Mlp<f64>>| if step.step == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    let early = |step: &Step<'_, Mlp<f64>, _>| if step.step == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     let fitted = fit(mlp(), &rule, batch, squared, &options, early).unwrap();
+    assert_eq!(fitted.state.step, 3);
     assert!(fitted.stopped && fitted.losses.len() == 3);
     assert_eq!(fit(mlp(), &rule, batch, squared, &options, carry_on).unwrap(), fitted);
+}
+
+#[test]
+fn the_watcher_sees_the_average_of_the_weights() {
+    let rule = Averaged { rule: Sgd::default(), ema: Ema { decay: 0.5, ..Ema::default() } };
+    let mut average = mlp();
+    let watch = |step: &Step<'_, Mlp<f64>, AveragedState<Mlp<f64>, _>>| {
+        average = average.zip_map(step.model, |average, x| average + (x - average) * 0.5);
+        assert_eq!(step.state.ema.average, average);
+        ControlFlow::Continue(())
+    };
+    fit(mlp(), &rule, batch, squared, &FitOptions { steps: 5, ..FitOptions::default() }, watch).unwrap();
 }
 
 #[test]
@@ -218,7 +231,7 @@ fn early_stopping_survives_an_interruption() {
         ..FitOptions::default()
     };
     // Scores that rise until step 6, and patience for four more.
-    let watch = |step: &Step<'_, Mlp<f64>>| step.stop_early(step.step.min(6) as f64, EarlyStop::new(4));
+    let watch = |step: &Step<'_, Mlp<f64>, _>| step.stop_early(step.step.min(6) as f64, EarlyStop::new(4));
     let whole = fit(mlp(), &Sgd::default(), batch, squared, &options("whole", Cancel::new()), watch).unwrap();
     assert!(whole.stopped && whole.losses.len() == 10);
     assert_eq!(whole.scores, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 6.0, 6.0, 6.0, 6.0]);

@@ -235,7 +235,7 @@ pub(super) fn from_checkpoint(arrays: &Checkpoint, like: &Mlp) -> Result<Mlp, Ex
 }
 
 /// For [`fit`]: shows each step.
-fn shown<'a>(steps: u64, stage: &'a str, observer: &'a mut dyn Observer) -> impl FnMut(&Step<'_, Mlp>) -> ControlFlow<()> + 'a {
+fn shown<'a, S: 'a>(steps: u64, stage: &'a str, observer: &'a mut dyn Observer) -> impl FnMut(&Step<'_, Mlp, S>) -> ControlFlow<()> + 'a {
     observer.progress(0, Some(steps), stage);
     move |step| {
         observer.progress(step.step, Some(steps), stage);
