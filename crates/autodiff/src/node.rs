@@ -225,6 +225,21 @@ pub(crate) fn leaf<T: Scalar>(x: &Tensor<T>, bit: u64) -> Tensor<T> {
     x.detach().with_node(node)
 }
 
+/// The same value with the history that the levels of `live` need: the others have ended, and what comes at their depth
+/// later must not take it for its own.
+pub(crate) fn ended<T: Scalar>(x: Tensor<T>, live: u64) -> Tensor<T> {
+    let Some(node) = x.node() else { return x };
+    match node.depends & live {
+        0 => x.without_node(),
+        depends if depends == node.depends => x,
+        depends => {
+            let parents = Parents::Few([Some(node.clone()), None, None]);
+            let node = NodeRef(Some(Arc::new(Node { id: next_id(), depends, shape: *x.shape_ref(), parents, rule: Box::new(Leaf) })));
+            x.without_node().with_node(node)
+        }
+    }
+}
+
 /// How a pass runs the rules.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Mode {

@@ -24,7 +24,7 @@ pub use reverse::{grad, value_and_grad, vjp};
 pub use tap::{Tap, TappedGradient, tap, tapped_grad, tapped_vjp, with_taps, with_taps_replaced};
 
 use crate::kernels::Buffer;
-use crate::node::leaf;
+use crate::node::{Level, ended, leaf};
 use crate::tensor::checked;
 use crate::{Params, Scalar, Tensor};
 
@@ -40,15 +40,16 @@ pub(crate) fn variables<P: Params>(params: &P, bit: u64) -> (P, Vec<u64>) {
     (model, ids)
 }
 
-/// A model like `params` holding the gradients, zeros where there is none.
+/// A model like `params` holding the gradients, zeros where there is none. Their own level has ended.
+#[track_caller]
 fn gradients<P: Params>(params: &P, slots: Vec<Option<Tensor<P::Elem>>>) -> P {
-    let mut slots = slots.into_iter();
-    params.map(|_, x| slots.next().flatten().unwrap_or_else(|| x.zeros_like()))
+    let (mut slots, live) = (slots.into_iter(), Level::enter().bit - 1);
+    params.map(|_, x| slots.next().flatten().map_or_else(|| x.zeros_like(), |g| ended(g, live)))
 }
 
 /// The value without the history of the level `bit` and deeper ones: a constant, unless an outer derivative needs it.
 fn outside<T: Scalar>(y: &Tensor<T>, bit: u64) -> Tensor<T> {
-    if y.node().is_some_and(|node| node.depends & (bit - 1) != 0) { y.clone() } else { y.detach() }
+    ended(y.clone(), bit - 1)
 }
 
 /// Rows or columns of a matrix of derivatives that are made together.

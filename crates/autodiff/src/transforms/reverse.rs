@@ -35,7 +35,9 @@ pub(super) fn scalar_gradient<P: Params>(rule: ReluRule, f: impl FnOnce(&P) -> T
     // The pass may free the graph only if nothing else holds it: the value goes out without this level's history.
     let value = outside(&y, level.bit);
     let seed = y.ones_like();
-    (value, gradients(params, Pass { relu: rule, ..Pass::new(level.bit, &ids) }.run([(y, seed)])))
+    let found = Pass { relu: rule, ..Pass::new(level.bit, &ids) }.run([(y, seed)]);
+    drop(level);
+    (value, gradients(params, found))
 }
 
 /// The value of a function, and the map from a cotangent of the value's shape to the cotangent of the parameters.

@@ -145,3 +145,16 @@ fn taps_outlive_the_derivatives_that_they_were_heard_in() {
     let values = |x: &T64| with_taps(|| grad(|x: &T64| tap("h", &x.square()).square().sum(), x)).1.remove(0).1.sum();
     assert_eq!(grad(values, &x).to_vec(), [0.6, -0.4]);
 }
+
+/// The same with examples: what left a deeper derivative has none.
+#[test]
+fn what_left_a_derivative_is_the_same_for_all_examples() {
+    let (w, x, v) = (random(&[3], 1), random(&[2, 3], 2), random(&[3], 3));
+    let f = |w: &T64| {
+        let curvature = hvp(|w: &T64| w.powf(3.0).sum(), w, &v);
+        let (value, _) = value_and_grad(|w: &T64| linearize_gradient(|w: &T64| w.sin().sum(), w).hvp(&v).sum(), w);
+        let losses = |w: &T64, x: &T64| x.matmul(&(w * &curvature * &value)).tanh();
+        per_example(losses, w, &x).unwrap().squared_norms().sum()
+    };
+    check::both_orders(f, &w).unwrap();
+}
