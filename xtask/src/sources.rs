@@ -37,7 +37,7 @@ fn stray_lines(source: &str) -> Vec<usize> {
         let text = line.trim_start();
         let indent = line.len() - text.len();
         match module {
-            None if text.starts_with("mod properties {") => module = Some(indent),
+            None if text.ends_with("mod properties {") && !text.starts_with("//") => module = Some(indent),
             None if text.starts_with("proptest! ") || text.starts_with("proptest::proptest! ") => stray.push(number),
             Some(start) if start == indent && text == "}" => module = None,
             _ => {}
@@ -110,6 +110,7 @@ mod tests {
         assert_eq!(stray_lines("use x;\n    proptest! {\n"), [2]);
         assert_eq!(stray_lines("    mod properties {\n        proptest! {\n        }\n    }\n    proptest! {\n"), [5]);
         assert_eq!(stray_lines("mod properties {\n    proptest::proptest! {\n    }\n}\n"), Vec::<usize>::new());
+        assert_eq!(stray_lines("pub(crate) mod properties {\n    proptest! {\n    }\n}\n"), Vec::<usize>::new());
         assert_eq!(stray_lines("//! proptest! {|x| {}}\nfn f() {}\n"), Vec::<usize>::new());
     }
 
