@@ -7,6 +7,9 @@ use rayon::prelude::*;
 use super::PARALLEL;
 use crate::Scalar;
 
+/// Columns that are searched together, row by row as the elements lie.
+const COLUMNS: usize = 64;
+
 /// Which of two values stands first in ascending order; NaN is greater than every number and equal to NaN.
 fn compare<T: Scalar>(a: T, b: T) -> Ordering {
     a.partial_cmp(&b).unwrap_or_else(|| is_nan(a).cmp(&is_nan(b)))
@@ -62,8 +65,17 @@ pub(crate) fn extreme<T: Scalar>(x: &[T], [outer, n, inner]: [usize; 3], least: 
         return positions;
     }
     let line = |(out, x): (&mut [usize], &[T])| {
-        for (j, out) in out.iter_mut().enumerate() {
-            *out = (1..n).fold(0, |best, i| if better(x[i * inner + j], x[best * inner + j]) { i } else { best });
+        for (out, first) in out.chunks_mut(COLUMNS).zip((0..).step_by(COLUMNS)) {
+            let mut best = [T::ZERO; COLUMNS];
+            best[..out.len()].copy_from_slice(&x[first..first + out.len()]);
+            for i in 1..n {
+                let row = &x[i * inner + first..][..out.len()];
+                for ((out, best), &x) in out.iter_mut().zip(&mut best).zip(row) {
+                    if better(x, *best) {
+                        (*out, *best) = (i, x);
+                    }
+                }
+            }
         }
     };
     if x.len() < PARALLEL {

@@ -98,16 +98,23 @@ impl<T: Scalar> Tensor<T> {
         // ½ (1 + tanh u) is the logistic function of 2u, which does not cancel for negative `x`.
         let double = 2.0 * FRAC_2_PI.sqrt();
         let [first, third, slope_third] = [double, double * GELU_CUBIC, 3.0 * double * GELU_CUBIC].map(T::from_f64);
+        let flat = T::from_f64(GELU_FLAT);
+        let bounded = move |x: T| {
+            let raised = if x < -flat { -flat } else { x };
+            if raised > flat { flat } else { raised }
+        };
         let inner = move |x: T| x * (first + third * x * x);
         let slope = move |x: T| {
+            let x = bounded(x);
             let s = sigmoid(inner(x));
             s + x * s * (T::ONE - s) * (first + slope_third * x * x)
         };
         self.of_input(
             "gelu_tanh",
-            move |x| x * sigmoid(inner(x)),
+            move |x| x * sigmoid(inner(bounded(x))),
             slope,
             move |x| {
+                let x = &x.clamp(-flat, flat);
                 let square = x.square();
                 let s = (x * (&square * third + first)).sigmoid();
                 &s + x * (&s - s.square()) * (square * slope_third + first)
@@ -116,6 +123,9 @@ impl<T: Scalar> Tensor<T> {
     }
 }
 
+/// The magnitude beyond which the tanh form is `x` or 0 to the last bit. Its cube takes no more: where that overflowed, the
+/// derivative would be infinity times 0.
+pub(super) const GELU_FLAT: f64 = 100.0;
 /// The coefficient of the cube in the tanh form of the Gaussian error linear unit.
 pub(super) const GELU_CUBIC: f64 = 0.044_715;
 /// `1 / √(2π)`, the standard normal density at 0.

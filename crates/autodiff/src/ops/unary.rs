@@ -165,7 +165,8 @@ impl<T: Scalar> Tensor<T> {
     #[doc(alias = "expm1")]
     #[track_caller]
     pub fn exp_m1(&self) -> Self {
-        self.of_output("exp_m1", T::exp_m1, |y| y + T::ONE, |y| y + T::ONE)
+        // Not of the output, `y + 1`: where the slope is small, it has cancelled.
+        self.of_input("exp_m1", T::exp_m1, T::exp, Tensor::exp)
     }
 
     /// `ln(1 + x)`, accurate near 0 (`log1p`).
@@ -258,7 +259,7 @@ impl<T: Scalar> Tensor<T> {
         self.of_input("abs", T::abs, functions::sign, Tensor::sign)
     }
 
-    /// -1, 0 or 1; a constant to every derivative.
+    /// -1, 0 or 1, 0 for a NaN; a constant to every derivative.
     #[track_caller]
     pub fn sign(&self) -> Self {
         self.constant_map(functions::sign)

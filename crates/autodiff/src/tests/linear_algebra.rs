@@ -133,6 +133,9 @@ fn what_cannot_be_factored_is_named() {
     assert!(matches!(wide.try_symmetric_eigen(), Err(Argument { operation: "symmetric_eigen", .. })));
     assert!(matches!(T64::zeros(&[2]).try_svd(), Err(Axis { operation: "svd", .. })));
     assert!(matches!(T64::eye(2).try_solve_triangular(&T64::zeros(&[2]), Triangular { right: true, ..form }), Err(Mismatch { .. })));
+    // The right side's shape as it was given, though the transposed system is solved.
+    let mismatch = Mismatch { operation: "solve_triangular", left: vec![2, 2], right: vec![4, 3] };
+    assert_eq!(T64::eye(2).try_solve_triangular(&T64::zeros(&[4, 3]), Triangular { right: true, ..form }).unwrap_err(), mismatch);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 use super::{T64, check_both, check_modes, check_per_example, random};
-use crate::{Tensor, grad, hvp};
+use crate::{Scalar, Tensor, grad, hvp};
 
 type Function = (&'static str, fn(&T64) -> T64);
 
@@ -50,6 +50,86 @@ fn corners_have_the_documented_derivatives() {
     let second = |f: fn(&T64) -> T64| hvp(|x: &T64| f(x).sum(), &far, &far.ones_like());
     for f in [|x: &T64| x.elu(1.0), Tensor::silu, Tensor::gelu, Tensor::gelu_tanh, Tensor::log_sigmoid] {
         assert_eq!(second(f).to_vec(), [0.0, 0.0]);
+    }
+}
+
+/// Checks that values and two derivatives are numbers at finite points to the ends of the range.
+fn extremes_are_numbers<T: Scalar>(name: &str, f: impl Fn(&Tensor<T>) -> Tensor<T>, top: f64) {
+    let magnitudes = [0.0, 1e-38, 1.0, 30.0, 40.0, 88.0, 104.0, 710.0, 746.0, 1e4, 1e10, 2e19, 1e38, 1e150, 1e200, 1e307];
+    let points = magnitudes.into_iter().filter(|x| *x <= top).flat_map(|x| [T::from_f64(x), T::from_f64(-x)]).collect::<Vec<_>>();
+    let x = Tensor::vector(&points);
+    let sum = |x: &Tensor<T>| f(x).sum();
+    let found = [f(&x), grad(sum, &x), hvp(sum, &x, &x.ones_like())];
+    for (order, y) in found.iter().enumerate() {
+        points.iter().zip(y.as_slice()).for_each(|(x, y)| assert!(y.is_finite(), "{name}, derivative {order} at {x:e}: {y}"));
+    }
+}
+
+#[test]
+fn extremes_reach_no_infinity_times_zero() {
+    macro_rules! check {
+        ($($name:ident)*) => {$(
+            extremes_are_numbers::<f64>(stringify!($name), Tensor::$name, f64::MAX);
+            extremes_are_numbers::<f32>(stringify!($name), Tensor::$name, f64::from(f32::MAX));
+        )*};
+    }
+    check!(sigmoid tanh softplus log_sigmoid relu silu gelu gelu_tanh erf erfc atan);
+    extremes_are_numbers("elu", |x: &T64| x.elu(0.7), f64::MAX);
+}
+
+#[test]
+fn tails_keep_their_relative_accuracy() {
+    let x = T64::vector(&[-37.0, -26.0, -5.0]);
+    // The function and two derivatives at each point, computed with 60 digits.
+    let cases: [(&str, fn(&T64) -> T64, [[f64; 3]; 3]); 5] = [
+        ("exp_m1", |x| x.exp_m1(), {
+            let slope = [8.533_047_625_744_066e-17, 5.109_089_028_063_325e-12, 6.737_946_999_085_467e-3];
+            [slope.map(|y| y - 1.0), slope, slope]
+        }),
+        (
+            "silu",
+            Tensor::silu,
+            [
+                [-3.157_227_621_525_304e-15, -1.328_363_147_289_677_7e-10, -3.346_425_462_142_428e-2],
+                [-3.071_897_145_267_863e-15, -1.277_272_257_002_518_8e-10, -2.654_743_242_966_592e-2],
+                [-2.986_566_669_010_422e-15, -1.226_181_366_709_095_1e-10, -1.949_922_549_003_250_5e-2],
+            ],
+        ),
+        (
+            "gelu",
+            Tensor::gelu,
+            [
+                [-2.118_461_352_334_093_4e-298, -6.437_764_620_308_812e-148, -1.433_257_859_395_97e-6],
+                [-7.838_298_669_418_516e-297, -1.673_811_529_247_938_2e-146, -7.146_946_001_792_295e-6],
+                [-2.898_048_955_934_136e-295, -4.345_453_220_722_152e-145, -3.419_454_883_888_885e-5],
+            ],
+        ),
+        (
+            "erfc",
+            |x| (x * -0.5).erfc(),
+            [
+                [7.019_961_574_985_679e-151, 1.739_557_315_466_724_5e-75, 4.069_520_174_449_59e-4],
+                [1.300_584_674_776_082e-149, 2.268_076_098_957_147e-74, 1.089_142_115_176_355e-3],
+                [2.406_081_648_335_752e-148, 2.948_498_928_644_291e-73, 2.722_855_287_940_887e-3],
+            ],
+        ),
+        (
+            "softplus",
+            Tensor::softplus,
+            [
+                [8.533_047_625_744_065e-17, 5.109_089_028_050_273e-12, 6.715_348_489_118_069e-3],
+                [8.533_047_625_744_065e-17, 5.109_089_028_037_222e-12, 6.692_850_924_284_856e-3],
+                [8.533_047_625_744_064e-17, 5.109_089_028_011_119e-12, 6.648_056_670_790_155e-3],
+            ],
+        ),
+    ];
+    for (name, f, expected) in cases {
+        let sum = |x: &T64| f(x).sum();
+        for (order, (found, expected)) in [f(&x), grad(sum, &x), hvp(sum, &x, &x.ones_like())].iter().zip(expected).enumerate() {
+            for (y, e) in found.as_slice().iter().zip(expected) {
+                assert!((y - e).abs() <= 1e-12 * e.abs(), "{name}, derivative {order}: {y:e} {e:e}");
+            }
+        }
     }
 }
 

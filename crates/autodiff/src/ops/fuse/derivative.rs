@@ -106,7 +106,7 @@ fn through_function<'t, T: Scalar>(
         Function::Sign | Function::Floor | Function::Ceil | Function::Round => return None,
         Function::Relu => g * x.gt(constant(0.0)),
         Function::Exp => g * y,
-        Function::ExpM1 => g * (y + constant(1.0)),
+        Function::ExpM1 => g * x.exp(),
         Function::Ln => g / x,
         Function::Ln1p => g / (x + constant(1.0)),
         Function::Tanh => g * (constant(1.0) - y * y),

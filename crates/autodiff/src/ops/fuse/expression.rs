@@ -8,7 +8,7 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 use super::program::{Builder, Instruction, Value};
 use crate::Scalar;
 use crate::kernels::fused::{Function, Operator};
-use crate::ops::activation::GELU_CUBIC;
+use crate::ops::activation::{GELU_CUBIC, GELU_FLAT};
 
 /// A symbolic element in the closure of [`fuse`](crate::fuse()): arithmetic on it writes down what is to be done with each
 /// element. The methods are those of [`Tensor`](crate::Tensor), and give the same values. `'t` is that of one closure, so that
@@ -131,7 +131,8 @@ impl<'t, T: Scalar> Expression<'t, T> {
         let constant = |c: f64| self.constant(T::from_f64(c));
         // ½ (1 + tanh u) is the logistic function of 2u, which does not cancel for negative `x`.
         let double = 2.0 * FRAC_2_PI.sqrt();
-        let inner = self * (self.square() * constant(double * GELU_CUBIC) + constant(double));
+        let x = self.clamp(T::from_f64(-GELU_FLAT), T::from_f64(GELU_FLAT));
+        let inner = x * (x.square() * constant(double * GELU_CUBIC) + constant(double));
         (self * inner.sigmoid()).rectified()
     }
 

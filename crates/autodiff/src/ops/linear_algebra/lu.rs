@@ -144,7 +144,8 @@ fn identities<T: Scalar>(a: &Tensor<T>) -> Tensor<T> {
 
 impl<T: Scalar> Tensor<T> {
     /// `X` of `A X = B` for this tensor's matrices `A [.., n, n]` and right sides `B [.., n, k]`, whose leading axes broadcast; a
-    /// vector `[n]` is one right side. Better than the product with the inverse in speed and accuracy.
+    /// vector `[n]` is one right side. Better than the product with the inverse in speed and accuracy. The matrices are factored
+    /// in `f64`; where one serves many right sides, give them as columns, since a broadcast matrix is factored each time.
     ///
     /// ```
     /// use gradus_autodiff::Tensor;
@@ -195,6 +196,15 @@ impl<T: Scalar> Tensor<T> {
 
     /// The sign of the determinant of each matrix `[.., n, n]`, -1, 0 or 1, a constant to every derivative, and the logarithm of
     /// its magnitude. For a singular matrix they are 0 and minus infinity, and there is no gradient: it is not finite.
+    ///
+    /// ```
+    /// use gradus_autodiff::Tensor;
+    /// let a = Tensor::<f64>::from_vec(vec![0.0, 2.0, 4.0, 1.0], &[2, 2])?;
+    /// let (sign, log) = a.slogdet();
+    /// assert_eq!(sign.item(), -1.0);
+    /// assert!((log.item() - 8f64.ln()).abs() < 1e-14);
+    /// # Ok::<(), gradus_autodiff::TensorError>(())
+    /// ```
     ///
     /// # Panics
     /// Where [`Tensor::try_slogdet`] returns an error.

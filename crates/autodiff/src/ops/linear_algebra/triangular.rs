@@ -168,8 +168,13 @@ impl<T: Scalar> Tensor<T> {
         const OPERATION: &str = "solve_triangular";
         if form.right {
             let left = Triangular { right: false, transposed: !form.transposed, ..form };
-            let mismatch = |_| TensorError::Mismatch { operation: OPERATION, left: self.shape().to_vec(), right: b.shape().to_vec() };
-            return self.try_solve_triangular(&b.try_t().map_err(mismatch)?, left)?.try_t();
+            // The shapes as they were given.
+            let mismatch = || TensorError::Mismatch { operation: OPERATION, left: self.shape().to_vec(), right: b.shape().to_vec() };
+            let columns = b.try_t().map_err(|_| mismatch())?;
+            return match self.try_solve_triangular(&columns, left) {
+                Err(TensorError::Mismatch { .. }) => Err(mismatch()),
+                solved => solved?.try_t(),
+            };
         }
         let (flat, _) = matrices(OPERATION, self)?;
         let (a, right, lead) = system(OPERATION, self, b)?;
