@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::kernels::{Buffer, pointwise};
 use crate::node::{Found, Level, Mode, NodeRef, run_rule};
-use crate::transforms::{stop_gradient, variables};
+use crate::transforms::{left, stop_gradient, variables};
 use crate::{MAX_RANK, Params, Scalar, Tensor};
 
 /// What makes per-example gradients undefined.
@@ -114,10 +114,12 @@ pub fn per_example<P: Params, X: Params<Elem = P::Elem>>(
         return Err(PerExampleError::InputsUnused);
     }
     let recording = y.node().is_some_and(|n| n.depends & (level.bit - 1) != 0);
-    let losses = if recording { y.clone() } else { y.detach() };
+    let losses = y.clone();
     let pass = Pass { batch, recording, bit: level.bit, example: example.bit, first: ids.first().copied().unwrap_or(u64::MAX) };
     let factors = pass.run(y, &ids)?;
-    Ok(ExampleGrads { params: stop_gradient(params), batch, losses, factors })
+    drop((level, example));
+    let factors = factors.into_iter().map(|own| own.into_iter().map(|factor| factor.map(left)).collect()).collect();
+    Ok(ExampleGrads { params: stop_gradient(params), batch, losses: left(losses), factors })
 }
 
 fn batch_of<X: Params>(inputs: &X) -> Result<usize, PerExampleError> {
@@ -216,7 +218,7 @@ impl Pass {
         let mut spread = Vec::new();
         for (i, _) in others {
             match node.rule.example_factor(i, &g, self.batch, self.recording) {
-                Some(factor) => found.push((i, Gradient::Each(vec![if self.recording { factor } else { factor.detach() }]))),
+                Some(factor) => found.push((i, Gradient::Each(vec![if self.recording { factor } else { factor.map(|x| x.detach()) }]))),
                 None => spread.push(i),
             }
         }
@@ -382,11 +384,11 @@ impl<T: Scalar> Factor<T> {
         Factor::Rows { examples: examples.into(), indices: indices.into(), rows }
     }
 
-    fn detach(self) -> Self {
+    fn map(self, f: impl Fn(Tensor<T>) -> Tensor<T>) -> Self {
         match self {
-            Factor::Rows { examples, indices, rows } => Factor::Rows { examples, indices, rows: rows.detach() },
-            Factor::Dense(gradients) => Factor::Dense(gradients.detach()),
-            Factor::Outer { rows, columns } => Factor::Outer { rows: rows.detach(), columns: columns.detach() },
+            Factor::Rows { examples, indices, rows } => Factor::Rows { examples, indices, rows: f(rows) },
+            Factor::Dense(gradients) => Factor::Dense(f(gradients)),
+            Factor::Outer { rows, columns } => Factor::Outer { rows: f(rows), columns: f(columns) },
         }
     }
 

@@ -3,7 +3,7 @@
 //! There are no forward rules. A pull-back is linear in its cotangent, so its own pull-back is the push-forward: the
 //! backward pass is recorded as a function of the cotangent, once, and passes through that recording push tangents forward.
 
-use super::{outside, stop_gradient, variables};
+use super::{left, outside, stop_gradient, variables};
 use crate::node::{Level, Pass, leaf};
 use crate::params::assert_alike;
 use crate::{Params, Scalar, Tensor};
@@ -29,7 +29,8 @@ pub fn jvp<P: Params>(f: impl FnOnce(&P) -> Tensor<P::Elem>, params: &P, tangent
     let value = outside(&y, level.bit);
     let forward = PushForward::record(y, level.bit, &ids);
     let seeds: Vec<_> = tangent.leaves().into_iter().cloned().collect();
-    let derivative = forward.into_push(seeds);
+    drop(level);
+    let derivative = left(forward.into_push(seeds));
     (value, derivative)
 }
 
@@ -76,7 +77,7 @@ impl<P: Params> Linearization<P> {
     #[track_caller]
     pub fn jvp(&self, tangent: &P) -> Tensor<P::Elem> {
         assert_alike("jvp", &self.params, tangent);
-        self.forward.push(tangent.leaves().into_iter().cloned().enumerate(), None)
+        left(self.forward.push(tangent.leaves().into_iter().cloned().enumerate(), None))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use rand::{Rng, RngExt};
 
-use super::{blocks, gradients, jacobian, jacobian_matrix, outside, stop_gradient, units, value_and_grad, variables};
+use super::{blocks, gradients, jacobian, jacobian_matrix, left, outside, stop_gradient, units, value_and_grad, variables};
 use crate::node::{Level, Pass};
 use crate::params::assert_alike;
 use crate::{Params, Scalar, Tensor, TensorError, grad};
@@ -137,7 +137,7 @@ impl<P: Params> LinearizedGradient<P> {
         self.params.map(|_, x| {
             let Some((g, &id)) = own.next() else { return x.zeros_like() };
             let entries: Vec<Tensor<P::Elem>> = blocks(x.count()).map(|(first, count)| self.entries(g, id, x, first, count)).collect();
-            if entries.is_empty() { x.zeros_like() } else { Tensor::concat(&entries, 0).reshape(x.shape()) }
+            if entries.is_empty() { x.zeros_like() } else { left(Tensor::concat(&entries, 0)).reshape(x.shape()) }
         })
     }
 

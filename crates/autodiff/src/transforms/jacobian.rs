@@ -1,7 +1,7 @@
 //! Jacobians, by rows or by columns.
 
 use super::forward::PushForward;
-use super::{blocks, units, variables};
+use super::{blocks, left, units, variables};
 use crate::node::{Level, Pass};
 use crate::{Params, Scalar, Tensor};
 
@@ -70,7 +70,7 @@ pub fn jacobian_forward<P: Params>(f: impl FnOnce(&P) -> Tensor<P::Elem>, params
 #[track_caller]
 pub fn jacobian_matrix<P: Params>(f: impl FnOnce(&P) -> Tensor<P::Elem>, params: &P) -> Tensor<P::Elem> {
     let parts = Evaluated::new(f, params).either();
-    if parts.blocks.is_empty() { Tensor::zeros(&[parts.outputs.iter().product(), 0]) } else { Tensor::concat(&parts.blocks, 1) }
+    if parts.blocks.is_empty() { Tensor::zeros(&[parts.outputs.iter().product(), 0]) } else { left(Tensor::concat(&parts.blocks, 1)) }
 }
 
 /// A function that was evaluated on variables of a level, which is left when this is dropped.
@@ -141,6 +141,6 @@ impl<P: Params> Parts<'_, P> {
     fn model(self) -> P {
         let mut blocks = self.blocks.into_iter();
         // There is a block for each tensor.
-        self.params.map(|_, x| blocks.next().unwrap_or_else(|| x.clone()).reshape(&[&self.outputs[..], x.shape()].concat()))
+        self.params.map(|_, x| blocks.next().map_or_else(|| x.clone(), left).reshape(&[&self.outputs[..], x.shape()].concat()))
     }
 }

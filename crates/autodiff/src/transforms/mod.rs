@@ -43,8 +43,14 @@ pub(crate) fn variables<P: Params>(params: &P, bit: u64) -> (P, Vec<u64>) {
 /// A model like `params` holding the gradients, zeros where there is none. Their own level has ended.
 #[track_caller]
 fn gradients<P: Params>(params: &P, slots: Vec<Option<Tensor<P::Elem>>>) -> P {
-    let (mut slots, live) = (slots.into_iter(), Level::enter().bit - 1);
-    params.map(|_, x| slots.next().flatten().map_or_else(|| x.zeros_like(), |g| ended(g, live)))
+    let mut slots = slots.into_iter();
+    params.map(|_, x| slots.next().flatten().map_or_else(|| x.zeros_like(), left))
+}
+
+/// What leaves a derivative whose levels have ended.
+#[track_caller]
+pub(crate) fn left<T: Scalar>(x: Tensor<T>) -> Tensor<T> {
+    ended(x, Level::enter().bit - 1)
 }
 
 /// The value without the history of the level `bit` and deeper ones: a constant, unless an outer derivative needs it.

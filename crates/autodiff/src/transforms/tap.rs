@@ -4,7 +4,7 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::{gradients, outside, variables};
+use super::{gradients, left, outside, variables};
 use crate::node::{Level, Pass, leaf};
 use crate::{Params, Scalar, Tensor};
 
@@ -191,6 +191,7 @@ pub fn tapped_grad<P: Params>(f: impl FnOnce(&P) -> Tensor<P::Elem>, params: &P)
     let y = &tapped.y;
     assert!(y.count() == 1, "tapped_grad: the function returned shape {}, but a gradient needs exactly one element", y.shape_ref());
     let seed = y.ones_like();
+    drop(level);
     tapped.pull_back(&seed)
 }
 
@@ -249,7 +250,7 @@ impl<P: Params> Tapped<P> {
         let of_taps = found.split_off(found.len() - self.taps.len());
         let with_gradient = |((name, value), gradient): (&(String, Tensor<P::Elem>), Option<Tensor<P::Elem>>)| Tap {
             name: name.clone(),
-            gradient: gradient.unwrap_or_else(|| value.zeros_like()),
+            gradient: gradient.map_or_else(|| value.zeros_like(), left),
             value: value.clone(),
         };
         TappedGradient {

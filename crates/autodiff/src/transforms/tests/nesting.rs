@@ -146,15 +146,29 @@ fn taps_outlive_the_derivatives_that_they_were_heard_in() {
     assert_eq!(grad(values, &x).to_vec(), [0.6, -0.4]);
 }
 
-/// The same with examples: what left a deeper derivative has none.
+/// The same with examples: what left a deeper derivative has none. The factors against their formulas.
 #[test]
 fn what_left_a_derivative_is_the_same_for_all_examples() {
     let (w, x, v) = (random(&[3], 1), random(&[2, 3], 2), random(&[3], 3));
-    let f = |w: &T64| {
-        let curvature = hvp(|w: &T64| w.powf(3.0).sum(), w, &v);
-        let (value, _) = value_and_grad(|w: &T64| linearize_gradient(|w: &T64| w.sin().sum(), w).hvp(&v).sum(), w);
-        let losses = |w: &T64, x: &T64| x.matmul(&(w * &curvature * &value)).tanh();
+    let loss = |factor: &T64, w: &T64| {
+        let losses = |w: &T64, x: &T64| x.matmul(&(w * factor)).tanh();
         per_example(losses, w, &x).unwrap().squared_norms().sum()
     };
-    check::both_orders(f, &w).unwrap();
+    let plain = |w: &T64, x: &T64| x.matmul(w).sin();
+    type Pair<'a> = (&'a dyn Fn(&T64) -> T64, &'a dyn Fn(&T64) -> T64);
+    let pairs: [Pair<'_>; 8] = [
+        (&|w| hvp(|w: &T64| w.powf(3.0).sum(), w, &v), &|w| w * &v * 6.0),
+        (&|w| linearize_gradient(|w: &T64| w.sin().sum(), w).hvp(&v), &|w| -(w.sin() * &v)),
+        (&|w| hessian_diagonal(|w: &T64| w.powf(4.0).sum(), w), &|w| w.square() * 12.0),
+        (&|w| jvp(|w: &T64| w.powf(3.0), w, &v).1, &|w| w.square() * &v * 3.0),
+        (&|w| jacobian(|w: &T64| w.sin().sum(), w), &|w| w.cos()),
+        (&|w| tapped_grad(|w: &T64| tap("h", &w.square()).sin().sum(), w).taps.remove(0).gradient, &|w| w.square().cos()),
+        (&|w| per_example(plain, w, &x).unwrap().losses().sum(), &|w| x.matmul(w).sin().sum()),
+        (&|w| per_example(plain, w, &x).unwrap().squared_norms().sum(), &|w| (x.matmul(w).cos().square() * x.square().sum_axis(1)).sum()),
+    ];
+    for (found, expected) in pairs {
+        let (found, expected) = (|w: &T64| loss(&found(w), w), |w: &T64| loss(&expected(w), w));
+        assert_close(&grad(found, &w), &grad(expected, &w));
+        assert_close(&hvp(found, &w, &v), &hvp(expected, &w, &v));
+    }
 }
