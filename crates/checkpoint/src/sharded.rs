@@ -9,7 +9,8 @@ use std::path::Path;
 /// split: one that is larger has a file of its own.
 ///
 /// Each file is written whole or not at all, and the index last, so that a folder with an index has all of its files. The
-/// same arrays, metadata and maximum give the same bytes.
+/// same arrays, metadata and maximum give the same bytes. Two writers must not fill one folder at once: files of the one could
+/// come to stand beside those of the other.
 ///
 /// # Errors
 /// [`CheckpointError::Exists`] if there is a checkpoint in the folder already: to replace its files one by one would mix
