@@ -23,12 +23,15 @@ pub struct CsvOptions {
     pub policy: MissingValues,
     /// The most bytes that are read, of a compressed file after decompression.
     pub max_bytes: u64,
+    /// The most categories of a column that become features: every category costs a number in every row, and one mistyped
+    /// number would make as many of a column as it has rows.
+    pub max_categories: usize,
 }
 
 impl Default for CsvOptions {
-    /// Commas, double quotes, blank cells refused, at most 1 GiB.
+    /// Commas, double quotes, blank cells refused, at most 1 GiB and 1000 categories.
     fn default() -> Self {
-        Self { delimiter: b',', quote: b'"', missing: Vec::new(), policy: MissingValues::Refuse, max_bytes: 1 << 30 }
+        Self { delimiter: b',', quote: b'"', missing: Vec::new(), policy: MissingValues::Refuse, max_bytes: 1 << 30, max_categories: 1000 }
     }
 }
 
@@ -210,10 +213,11 @@ impl Csv {
         (0..self.len()).flat_map(|row| columns.iter().map(move |&column| self.number(row, column))).collect()
     }
 
-    /// Whether every value of a column that is not missing is a finite number. Panics beyond the last column.
+    /// Whether every value of a column that is not missing reads as a number: `inf` and `nan` do, which
+    /// [`numbers`](Self::numbers) then refuses. Panics beyond the last column.
     #[track_caller]
     pub fn is_numeric(&self, column: usize) -> bool {
-        let numeric = |cell: &str| self.options.is_missing(cell) || finite(cell).is_some();
+        let numeric = |cell: &str| self.options.is_missing(cell) || cell.trim().parse::<f64>().is_ok();
         (0..self.len()).all(|row| numeric(self.cell(row, column)))
     }
 
@@ -237,7 +241,8 @@ impl Csv {
     ///
     /// # Errors
     /// Those of [`numbers`](Self::numbers) and [`categories`](Self::categories); [`DataError::NoFeatures`] if there is no
-    /// other column; [`DataError::NotFinite`] for a missing number that is kept, or one that is too large for `f32`.
+    /// other column; [`DataError::Categories`] for more than may become features; [`DataError::NotFinite`] for a missing number
+    /// that is kept, or one that is too large for `f32`.
     pub fn labelled(&self, target: usize) -> Result<LabelledTable, DataError> {
         let Categories { names: classes, codes: labels } = self.categories(target)?;
         let (mut features, mut columns) = (Vec::new(), Vec::new());
@@ -247,6 +252,10 @@ impl Csv {
                 columns.push(self.numbers(&[column])?);
             } else {
                 let categories = self.categories(column)?;
+                let (found, limit) = (categories.names.len(), self.options.max_categories);
+                if found > limit {
+                    return Err(DataError::Categories { file: self.file.clone(), column: name.clone(), found, limit });
+                }
                 for (code, category) in categories.names.iter().enumerate() {
                     features.push(format!("{name}={category}"));
                     columns.push(categories.codes.iter().map(|&own| f64::from(u8::from(own == code))).collect());

@@ -103,6 +103,10 @@ pub enum DataError {
     #[error("{}: there is no column of features", file.display())]
     NoFeatures { file: PathBuf },
 
+    /// More categories than may become features, each of which costs a number in every row.
+    #[error("{}: column {column:?}: {found} different texts, more than the {limit} that may become features", file.display())]
+    Categories { file: PathBuf, column: String, found: usize, limit: usize },
+
     /// A cell is blank, or holds a text that stands for a missing value.
     #[error("{}: line {line}, column {column:?}: the value is missing", file.display())]
     MissingValue { file: PathBuf, line: usize, column: String },

@@ -104,6 +104,13 @@ fn a_table_as_a_data_set() {
     assert_eq!((data.labels, data.class_names, data.classes), (vec![1, 0, 1], vec!["a".to_owned(), "b".to_owned()], 2));
     assert!(matches!(parse("y\n1\n").unwrap().labelled(0), Err(DataError::NoFeatures { .. })));
     assert!(matches!(table.labelled(3), Err(DataError::NoColumn { .. })));
+    // A number that is not finite makes no category of every other.
+    let infinite = parse("x,y\n1,a\ninf,b\n").unwrap();
+    assert!(matches!(infinite.labelled(1), Err(DataError::NonFiniteNumber { line: 3, column, .. }) if column == "x"));
+    let mistyped = format!("x,y\n1o,a\n{}", (0..9).map(|i| format!("{i},b\n")).collect::<String>());
+    let limited = |max_categories| parse_with(&mistyped, CsvOptions { max_categories, ..CsvOptions::default() }).unwrap().labelled(1);
+    assert_eq!(limited(10).unwrap().features.len(), 10);
+    assert!(matches!(limited(9), Err(DataError::Categories { column, found: 10, limit: 9, .. }) if column == "x"));
     let wide = parse("x,y\n1e300,a\n").unwrap();
     assert!(matches!(wide.labelled(1), Err(DataError::NotFinite { row: 0, column: 0, .. })));
 }
