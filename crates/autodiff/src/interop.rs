@@ -1,6 +1,8 @@
-//! Tensors from and to other libraries' arrays and files: NPY always, and behind a feature of its name, `ndarray`. Everything
-//! is copied, but for views, and what arrives is a constant.
+//! Tensors from and to other libraries' arrays and files: NPY always, and behind features of their names `ndarray` and
+//! `candle`. Everything is copied, but for views, and what arrives is a constant.
 
+#[cfg(feature = "candle")]
+mod candle;
 #[cfg(feature = "ndarray")]
 mod ndarray;
 #[cfg(test)]
@@ -22,6 +24,26 @@ pub enum InteropError {
     /// A bad NPY file, or one with elements that do not fit the tensor's type without loss.
     #[error(transparent)]
     Npy(#[from] NpyError),
+    /// A tensor of candle has elements of another type than the tensor asked for.
+    #[cfg(feature = "candle")]
+    #[error("expected elements of type {expected:?}, found {found:?}")]
+    CandleType {
+        /// The type asked for.
+        expected: candle_core::DType,
+        /// Candle's.
+        found: candle_core::DType,
+    },
+    /// A tensor of candle is not in the processor's memory; candle's `to_device` brings it there.
+    #[cfg(feature = "candle")]
+    #[error("expected a tensor in the processor's memory, found one in {found:?}")]
+    CandleDevice {
+        /// Where it is.
+        found: candle_core::DeviceLocation,
+    },
+    /// Candle could not make or copy its tensor.
+    #[cfg(feature = "candle")]
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
 }
 
 impl<T: Scalar> Tensor<T> {

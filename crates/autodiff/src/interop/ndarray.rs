@@ -19,7 +19,7 @@ impl<T: Scalar, S: Data<Elem = T>, D: Dimension> TryFrom<&ArrayBase<S, D>> for T
     }
 }
 
-/// A view without a copy. It fails only for empty tensors with axes so long that `ndarray` refuses them.
+/// A view without a copy. It fails where `ndarray` refuses the sizes: no tensor is known for which that is so.
 impl<'a, T: Scalar> TryFrom<&'a Tensor<T>> for ArrayViewD<'a, T> {
     type Error = ShapeError;
 
@@ -28,7 +28,7 @@ impl<'a, T: Scalar> TryFrom<&'a Tensor<T>> for ArrayViewD<'a, T> {
     }
 }
 
-/// A copy. It fails only for empty tensors with axes so long that `ndarray` refuses them.
+/// A copy. It fails where `ndarray` refuses the sizes: no tensor is known for which that is so.
 impl<T: Scalar> TryFrom<&Tensor<T>> for ArrayD<T> {
     type Error = ShapeError;
 

@@ -53,3 +53,24 @@ fn arrays_of_ndarray_in_every_layout() {
     let deep = ArrayD::<f32>::zeros(IxDyn(&[1; 9]));
     assert!(matches!(Tensor::try_from(&deep), Err(TensorError::Rank { rank: 9 })));
 }
+
+#[cfg(feature = "candle")]
+#[test]
+fn tensors_of_candle() {
+    use candle_core::{DType, Device};
+    let x: Tensor = Tensor::from_fn(&[2, 3], |i| i as f32);
+    let theirs = candle_core::Tensor::try_from(&x).unwrap();
+    assert_eq!((theirs.dims(), theirs.dtype()), (&[2, 3][..], DType::F32));
+    assert_eq!(theirs.to_vec2::<f32>().unwrap(), [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]);
+    // A transposed one is not contiguous.
+    let back = Tensor::<f32>::try_from(&theirs.t().unwrap()).unwrap();
+    assert_eq!((back.shape(), back.to_vec()), (&[3, 2][..], vec![0.0, 3.0, 1.0, 4.0, 2.0, 5.0]));
+    let double: Tensor<f64> = Tensor::scalar(0.1);
+    assert_eq!(Tensor::<f64>::try_from(&candle_core::Tensor::try_from(&double).unwrap()).unwrap().item(), 0.1);
+    let error = Tensor::<f64>::try_from(&theirs).unwrap_err();
+    assert!(matches!(error, InteropError::CandleType { expected: DType::F64, found: DType::F32 }), "{error}");
+    let deep = candle_core::Tensor::zeros(vec![1; 9], DType::F32, &Device::Cpu).unwrap();
+    assert!(matches!(Tensor::<f32>::try_from(&deep), Err(InteropError::Tensor(TensorError::Rank { rank: 9 }))));
+    let empty = candle_core::Tensor::zeros((0, 2), DType::F32, &Device::Cpu).unwrap();
+    assert_eq!(Tensor::<f32>::try_from(&empty).unwrap().shape(), [0, 2]);
+}
