@@ -199,9 +199,11 @@ impl<T: Scalar> Rows<T> {
             }
             None => return scores.softmax(),
         };
-        // Finite, so that a row that sees nothing has no `inf - inf`; its probabilities are then made 0.
-        let lowest = Tensor::scalar(T::from_f64(-1e30));
-        let p = visible.where_(&added, &lowest).softmax() * visible;
+        // Lower than any score of a key that is seen, which a mask may have made as low as it likes. A row that sees nothing
+        // has no finite maximum to subtract: it gets probabilities from zeros, which are then made 0.
+        let seen = if visible.rank() == 0 { visible.clone() } else { visible.sum_keep(-1) };
+        let unseen = seen.constant_map(|seen| if seen == T::ZERO { T::ZERO } else { T::NEG_INFINITY });
+        let p = visible.where_(&added, &unseen).softmax() * visible;
         p.reshape(scores.shape())
     }
 }

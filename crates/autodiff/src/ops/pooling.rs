@@ -147,7 +147,7 @@ impl<T: Scalar> Tensor<T> {
         }
         let windows = Windows { input: three(input, 1), spans };
         Ok(match pool {
-            Pool::Maximum => self.take(name, &windows.argmax(self.as_slice(), shape[..2].iter().product()).into(), shape),
+            Pool::Maximum => self.take(name, &windows.argmax(self.as_slice(), shape[..2].iter().product()), shape),
             Pool::Mean => mean(self, name, &windows, D, false),
         })
     }

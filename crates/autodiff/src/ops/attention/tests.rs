@@ -46,6 +46,20 @@ fn definition([q, k, v]: [&T64; 3], causal: bool, mask: Option<&T64>, scale: f64
     T64::from_vec(y, &[&q.shape()[..rank - 1], &[e]].concat()).unwrap()
 }
 
+/// As of left padding by the lowest number, under a causal mask by minus infinity: the first queries see padding alone.
+#[test]
+fn a_key_that_is_seen_alone_has_all_the_probability_however_low_its_score() {
+    let (hidden, padding) = (MINUS_INFINITY, f64::from(f32::MIN));
+    let mask = T64::from_vec(vec![padding, hidden, hidden, padding, 0.0, hidden], &[2, 3]).unwrap();
+    let (x, value) = (T64::zeros(&[2, 1]), T64::from_vec(vec![3.0, 5.0, 7.0], &[3, 1]).unwrap());
+    let f = |value: &T64| x.scaled_dot_product_attention(&T64::zeros(&[3, 1]), value, &masked(AttentionMask::Additive(&mask)));
+    assert_eq!(f(&value).to_vec(), [3.0, 5.0]);
+    // By the kernel, and by recorded operations.
+    let gradient = |value: &T64| grad(|value: &T64| f(value).square().sum(), value);
+    assert_eq!(gradient(&value).to_vec(), [6.0, 10.0, 0.0]);
+    assert_eq!(grad(|value: &T64| gradient(value).sum(), &value).to_vec(), [2.0, 2.0, 0.0]);
+}
+
 #[test]
 fn a_causal_mask_ends_at_the_last_key() {
     let value = T64::from_vec(vec![1.0, 2.0, 6.0], &[3, 1]).unwrap();
