@@ -62,7 +62,8 @@ pub fn config(vocabulary: usize, context: usize, width: usize, layers: usize, he
     LanguageConfig { vocabulary, context, positions: Positions::Learned, tied: true, causal: true, transformer }
 }
 
-/// The settings in a `config.json`.
+/// The settings in a `config.json`. The rate of dropout is `resid_pdrop`, for embeddings too; attention weights are not dropped,
+/// whatever `attn_pdrop` is. Keys that would change the logits and are not supported are refused.
 ///
 /// # Errors
 /// [`DescriptionError`], naming the key.
@@ -76,6 +77,7 @@ fn parse(file: &Path, value: &Value) -> Result<LanguageConfig, DescriptionError>
     if s.text("model_type", Some("gpt2"))? != "gpt2" {
         return Err(s.wrong("model_type", "\"gpt2\""));
     }
+    s.absent("quantization_config")?;
     for (key, only) in [("scale_attn_weights", true), ("scale_attn_by_inverse_layer_idx", false), ("add_cross_attention", false)] {
         if s.flag(key, Some(only))? != only {
             return Err(s.wrong(key, only.to_string()));

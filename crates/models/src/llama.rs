@@ -62,7 +62,8 @@ pub fn config(vocabulary: usize, context: usize, width: usize, layers: usize, he
     LanguageConfig { vocabulary, context, positions: Positions::None, tied: false, causal: true, transformer }
 }
 
-/// The settings in a `config.json`.
+/// The settings in a `config.json`. Attention weights are not dropped, whatever `attention_dropout` is. Keys that would change the
+/// logits and are not supported are refused.
 ///
 /// # Errors
 /// [`DescriptionError`], naming the key.
@@ -76,6 +77,7 @@ fn parse(file: &Path, value: &Value) -> Result<LanguageConfig, DescriptionError>
     if s.text("model_type", Some("llama"))? != "llama" {
         return Err(s.wrong("model_type", "\"llama\""));
     }
+    s.absent("quantization_config")?;
     let mut config = config(
         s.size("vocab_size", None)?,
         s.size("max_position_embeddings", Some(2048))?,
@@ -109,7 +111,9 @@ fn rotary(s: &Settings<'_>) -> Result<Rotary, DescriptionError> {
         None => s.object("rope_scaling")?,
     };
     let outer = s.number("rope_theta", Some(10_000.0))?;
+    all_turned(s)?;
     let Some(inner) = inner else { return Ok(Rotary { theta: outer, ..Rotary::default() }) };
+    all_turned(&inner)?;
     let key = if inner.get("rope_type").is_some() { "rope_type" } else { "type" };
     let positive = |key| match inner.number(key, None)? {
         x if x > 0.0 && x.is_finite() => Ok(x),
@@ -129,6 +133,12 @@ fn rotary(s: &Settings<'_>) -> Result<Rotary, DescriptionError> {
         _ => return Err(inner.wrong(key, "one of \"default\", \"linear\", \"llama3\"")),
     };
     Ok(Rotary { theta: inner.number("rope_theta", Some(outer))?, scaling, ..Rotary::default() })
+}
+
+/// Refuses rotary positions of a part of each head, which other families have.
+fn all_turned(s: &Settings<'_>) -> Result<(), DescriptionError> {
+    let key = "partial_rotary_factor";
+    if s.number(key, Some(1.0))? == 1.0 { Ok(()) } else { Err(s.wrong(key, "1")) }
 }
 
 /// Our settings by the keys of `config.json`.

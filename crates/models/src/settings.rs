@@ -159,6 +159,11 @@ impl<'a> Settings<'a> {
         self.within("epsilon", Some(default), 0.0..=f64::MAX)
     }
 
+    /// Whether the key is left out, for what would change the model in a way that it does not have.
+    pub(crate) fn absent(&self, key: &str) -> Result<()> {
+        if self.get(key).is_none() { Ok(()) } else { Err(self.wrong(key, "no such key")) }
+    }
+
     /// A list of sizes above 0.
     pub(crate) fn sizes(&self, key: &str) -> Result<Vec<usize>> {
         let size = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);

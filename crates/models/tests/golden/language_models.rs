@@ -167,6 +167,7 @@ fn settings_that_cannot_be_used_are_named() {
         ("\"vocab_size\": 37", "\"vocab_size\": 0", "`vocab_size`: expected a positive number, found 0"),
         ("\"gelu_new\"", "\"gelu_old\"", "`activation_function`: expected one of \"gelu_new\", "),
         ("\"scale_attn_weights\": true", "\"scale_attn_weights\": false", "`scale_attn_weights`: expected true, found false"),
+        ("\"n_embd\": 16", "\"quantization_config\": {}, \"n_embd\": 16", "`quantization_config`: expected no such key, found an object"),
         ("\"resid_pdrop\": 0.1", "\"resid_pdrop\": 1.5", "`resid_pdrop`: expected a rate in [0, 1), found 1.5"),
         ("\"model_type\": \"gpt2\"", "\"model_type\": \"bert\"", "`model_type`: expected \"gpt2\", found \"bert\""),
         ("\"n_layer\": 2", "\"n_layer\": 1000000000000", "at most the 28 tensors of the checkpoint"),
@@ -181,4 +182,27 @@ fn settings_that_cannot_be_used_are_named() {
     assert!(matches!(gpt2::load::<f32>("/nowhere"), Err(FileError::Description(_))));
     let llama = llama::read_config(folder().join("gpt2/config.json")).unwrap_err();
     assert!(llama.to_string().ends_with("`model_type`: expected \"llama\", found \"gpt2\""));
+}
+
+#[test]
+fn settings_of_a_llama_that_would_change_its_logits_are_not_ignored() {
+    let config = std::fs::read_to_string(folder().join("llama/config.json")).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for (from, to, expected) in [
+        ("{", "{ \"quantization_config\": { \"quant_method\": \"fp8\" },", "`quantization_config`: expected no such key, found an object"),
+        ("{", "{ \"partial_rotary_factor\": 0.5,", ": `partial_rotary_factor`: expected 1, found 0.5"),
+        (
+            "\"rope_type\"",
+            "\"partial_rotary_factor\": 0.5, \"rope_type\"",
+            "rope_parameters: `partial_rotary_factor`: expected 1, found 0.5",
+        ),
+        ("\"default\"", "\"yarn\"", "rope_parameters: `rope_type`: expected one of \"default\", \"linear\", \"llama3\", found \"yarn\""),
+    ] {
+        assert!(config.contains(from), "{from}");
+        std::fs::write(&file, config.replacen(from, to, 1)).unwrap();
+        let found = llama::read_config(&file).unwrap_err().to_string();
+        assert!(found.contains(expected), "{to}: {found}");
+    }
+    std::fs::write(&file, config.replacen('{', "{ \"partial_rotary_factor\": 1.0, \"quantization_config\": null,", 1)).unwrap();
+    assert_eq!(llama::read_config(&file).unwrap(), llama::read_config(folder().join("llama/config.json")).unwrap());
 }
