@@ -42,8 +42,9 @@ fn keep<T: Scalar>(x: &Tensor<T>, kept: &Arc<[u64]>, count: usize, scale: T) -> 
 
 impl<T: Scalar> Tensor<T> {
     /// Each element is 0 with probability `rate`, and otherwise divided by `1 - rate`, so that the mean stays. `rate` lies
-    /// in `[0, 1)` and is rounded to a multiple of 2⁻³²; 0 changes nothing and draws nothing. The draws are taken in the
-    /// order of the elements, so that the same stream gives the same bits. Derivatives see the choice as fixed.
+    /// in `[0, 1)`, and draws round it down to a multiple of 2⁻³², which shows in the mean only for rates that close to 1; 0
+    /// changes nothing and draws nothing. The draws are taken in the order of the elements, so that the same stream gives the
+    /// same bits. Derivatives see the choice as fixed.
     ///
     /// Whole channels of `[batch, channels, height, width]` are dropped by a product with
     /// `Tensor::ones(&[batch, channels, 1, 1]).dropout(rate, rng)`.
