@@ -4,7 +4,7 @@
 //! entry: no marks, no recursion. `depends` has one bit for each nesting level of derivative below which the value was
 //! computed; that keeps nested derivatives from confusing each other.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -64,12 +64,13 @@ pub(crate) enum Activation {
     Fused,
 }
 
-pub(crate) struct Node<T: Scalar> {
+/// One allocation, as large as its rule needs.
+pub(crate) struct Node<T: Scalar, R: ?Sized = dyn Rule<T>> {
     pub(crate) id: u64,
     pub(crate) depends: u64,
     pub(crate) shape: Shape,
     pub(crate) parents: Parents<T>,
-    pub(crate) rule: Box<dyn Rule<T>>,
+    pub(crate) rule: R,
 }
 
 pub(crate) enum Parents<T: Scalar> {
@@ -103,10 +104,20 @@ impl<T: Scalar> std::ops::Deref for NodeRef<T> {
     }
 }
 
-type Doomed = Box<dyn std::any::Any>;
+/// Nodes that nobody holds any more, while the first of them is freed.
+#[allow(unreachable_pub)] // In the signature of a hidden method of a public, sealed trait.
+pub struct Doomed<T: Scalar> {
+    draining: bool,
+    nodes: Vec<Arc<Node<T>>>,
+}
+
+impl<T: Scalar> Doomed<T> {
+    pub(crate) const fn new() -> Self {
+        Self { draining: false, nodes: Vec::new() }
+    }
+}
 
 thread_local! {
-    static DOOMED: RefCell<Option<Vec<Doomed>>> = const { RefCell::new(None) };
     static LEVEL: Cell<u32> = const { Cell::new(0) };
     static IDS: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
 }
@@ -114,24 +125,25 @@ thread_local! {
 impl<T: Scalar> Drop for NodeRef<T> {
     fn drop(&mut self) {
         let Some(node) = self.0.take() else { return };
-        let Some(node) = Arc::into_inner(node) else { return };
-        let draining = DOOMED.try_with(|d| d.borrow().is_some()).unwrap_or(false);
-        if draining {
-            DOOMED.with(|d| {
-                if let Some(list) = d.borrow_mut().as_mut() {
-                    list.push(Box::new(node));
-                }
-            });
+        // When two threads let go at once, neither may see that it is the last: the node is then freed where it is let go,
+        // one level deeper, which does no harm.
+        if Arc::strong_count(&node) > 1 {
             return;
         }
-        if DOOMED.try_with(|d| *d.borrow_mut() = Some(Vec::new())).is_err() {
-            return;
-        }
-        drop(node);
-        while let Some(next) = DOOMED.with(|d| d.borrow_mut().as_mut().and_then(Vec::pop)) {
-            drop(next);
-        }
-        DOOMED.with(|d| *d.borrow_mut() = None);
+        // At the end of a thread, when its list is gone, nodes are freed where they are let go.
+        let _ = T::doomed().try_with(|doomed| {
+            let mut list = doomed.borrow_mut();
+            if list.draining {
+                return list.nodes.push(node);
+            }
+            list.draining = true;
+            drop(list);
+            drop(node);
+            while let Some(next) = { doomed.borrow_mut().nodes.pop() } {
+                drop(next);
+            }
+            doomed.borrow_mut().draining = false;
+        });
     }
 }
 
@@ -159,7 +171,7 @@ pub(crate) fn mark() -> u64 {
 
 impl<T: Scalar> NodeRef<T> {
     #[track_caller]
-    pub(crate) fn new(shape: Shape, parents: Parents<T>, extra_depends: u64, rule: Box<dyn Rule<T>>) -> Self {
+    pub(crate) fn new<R: Rule<T>>(shape: Shape, parents: Parents<T>, extra_depends: u64, rule: R) -> Self {
         let id = next_id();
         let mut depends = extra_depends;
         for parent in parents.as_slice().iter().flatten() {
@@ -221,7 +233,7 @@ impl<T: Scalar> Rule<T> for Leaf {
 /// The same value as a variable of the given level.
 #[track_caller]
 pub(crate) fn leaf<T: Scalar>(x: &Tensor<T>, bit: u64) -> Tensor<T> {
-    let node = NodeRef::new(*x.shape_ref(), Parents::Few([x.node().cloned(), None, None]), bit, Box::new(Leaf));
+    let node = NodeRef::new(*x.shape_ref(), Parents::Few([x.node().cloned(), None, None]), bit, Leaf);
     x.detach().with_node(node)
 }
 
@@ -234,7 +246,7 @@ pub(crate) fn ended<T: Scalar>(x: Tensor<T>, live: u64) -> Tensor<T> {
         depends if depends == node.depends => x,
         depends => {
             let parents = Parents::Few([Some(node.clone()), None, None]);
-            let node = NodeRef(Some(Arc::new(Node { id: next_id(), depends, shape: *x.shape_ref(), parents, rule: Box::new(Leaf) })));
+            let node = NodeRef(Some(Arc::new(Node { id: next_id(), depends, shape: *x.shape_ref(), parents, rule: Leaf })));
             x.without_node().with_node(node)
         }
     }
@@ -255,7 +267,7 @@ pub(crate) struct Cx<'a, T: Scalar> {
     node: &'a NodeRef<T>,
     mode: Mode,
     wanted: &'a dyn Fn(&NodeRef<T>) -> bool,
-    found: Found<T>,
+    found: &'a mut Found<T>,
     crossed: &'a mut Outputs<T::Other>,
 }
 
@@ -265,39 +277,40 @@ pub(crate) type Found<T> = Vec<(usize, Tensor<T>)>;
 /// Tensors from which a pass starts, with their gradients.
 pub(crate) type Outputs<T> = Vec<(Tensor<T>, Tensor<T>)>;
 
-/// Runs the rule of a node on one gradient, or on a stack of them. What has the other precision goes to `crossed`.
+/// Runs the rule of a node on one gradient, or on a stack of them. What it finds is added to `found`, and what has the other
+/// precision to `crossed`.
 pub(crate) fn run_rule<T: Scalar>(
     node: &NodeRef<T>,
     g: Tensor<T>,
     mode: Mode,
     wanted: &dyn Fn(&NodeRef<T>) -> bool,
+    found: &mut Found<T>,
     crossed: &mut Outputs<T::Other>,
-) -> Found<T> {
-    let mut run = |g: Tensor<T>, stack: Option<usize>| {
-        let mut cx = Cx { node, mode: Mode { stack, ..mode }, wanted, found: Vec::new(), crossed };
-        node.rule.backward(g, &mut cx);
-        cx.found
+) {
+    let mut run = |g: Tensor<T>, stack: Option<usize>, found: &mut Found<T>| {
+        node.rule.backward(g, &mut Cx { node, mode: Mode { stack, ..mode }, wanted, found, crossed });
     };
     let g = match mode.relu {
         ReluRule::Plain => g,
         rule => match rule.gate(node.rule.activation(), node.rule.name(), g) {
-            Gated::Pulled(gradient) => return vec![(0, gradient)],
+            Gated::Pulled(gradient) => return found.push((0, gradient)),
             Gated::Incoming(g) => g,
         },
     };
     let count = match mode.stack {
         Some(count) if !node.rule.stacks() => count,
-        stack => return run(g, stack),
+        stack => return run(g, stack, found),
     };
-    let mut each: Vec<Found<T>> = (0..count).map(|i| run(g.narrow(0, i, 1).reshape(&node.shape), None)).collect();
-    let Some(first) = each.first() else { return Vec::new() };
+    let mut each: Vec<Found<T>> = (0..count).map(|_| Vec::new()).collect();
+    each.iter_mut().enumerate().for_each(|(i, found)| run(g.narrow(0, i, 1).reshape(&node.shape), None, found));
+    let Some(first) = each.first() else { return };
     // A rule hands out the same parents in the same order each time.
     let parents: Vec<usize> = first.iter().map(|(i, _)| *i).collect();
     let mut stacked = |i: usize| {
         let rows: Vec<Tensor<T>> = each.iter_mut().map(|found| found.remove(0).1).collect();
         (i, Tensor::stack(&rows, 0))
     };
-    parents.into_iter().map(&mut stacked).collect()
+    found.extend(parents.into_iter().map(&mut stacked));
 }
 
 impl<T: Scalar> Cx<'_, T> {
@@ -405,7 +418,7 @@ impl<'a> Pass<'a> {
     ) {
         let first = self.leaves.first().copied().unwrap_or(u64::MAX);
         let wanted = |node: &NodeRef<T>| node.depends & self.bit != 0 && (node.id > self.beyond || node.id == first);
-        let mut frontier = Frontier(Vec::new());
+        let (mut frontier, mut found) = (Frontier(Vec::new()), Vec::new());
         for (output, g) in outputs {
             if let Some(root) = output.into_node().filter(&wanted) {
                 frontier.add(root, g);
@@ -423,7 +436,8 @@ impl<'a> Pass<'a> {
                 continue;
             }
             let mode = Mode { recording: node.depends & (self.bit - 1) != 0, stack: self.stack, relu: self.relu };
-            for (i, gradient) in run_rule(&node, g, mode, &wanted, crossed) {
+            run_rule(&node, g, mode, &wanted, &mut found, crossed);
+            for (i, gradient) in found.drain(..) {
                 let Some(parent) = node.parents.as_slice()[i].as_ref().filter(|p| wanted(p)) else { continue };
                 debug_assert!(
                     gradient.shape().ends_with(&parent.shape),

@@ -1,5 +1,7 @@
 //! Models as data: trees of named tensors.
 
+use std::fmt::{Display, Write};
+
 use nalgebra::DVector;
 
 use crate::{Scalar, Tensor, TensorError};
@@ -8,24 +10,33 @@ use crate::{Scalar, Tensor, TensorError};
 #[derive(Debug, Clone, Default)]
 pub struct Path {
     name: String,
+    /// Whether the walk has no use for names.
+    nameless: bool,
     buffer: bool,
 }
 
 impl Path {
+    /// For a walk that does not read names: it makes none.
+    fn nameless() -> Self {
+        Self { nameless: true, ..Self::default() }
+    }
+
     /// Walks a child of this name.
-    pub fn child<R>(&mut self, name: &str, body: impl FnOnce(&mut Path) -> R) -> R {
-        let length = self.name.len();
-        if length > 0 {
-            self.name.push('.');
+    pub fn child<R>(&mut self, name: impl Display, body: impl FnOnce(&mut Path) -> R) -> R {
+        if self.nameless {
+            return body(self);
         }
-        self.name.push_str(name);
+        let length = self.name.len();
+        let dot = if length > 0 { "." } else { "" };
+        // Writing to a string does not fail, unless the name's own `Display` does: then it is as it is.
+        let _ = write!(self.name, "{dot}{name}");
         let result = body(self);
         self.name.truncate(length);
         result
     }
 
     /// Walks a child that is saved but not differentiated, such as running statistics.
-    pub fn buffer<R>(&mut self, name: &str, body: impl FnOnce(&mut Path) -> R) -> R {
+    pub fn buffer<R>(&mut self, name: impl Display, body: impl FnOnce(&mut Path) -> R) -> R {
         let outer = std::mem::replace(&mut self.buffer, true);
         let result = self.child(name, body);
         self.buffer = outer;
@@ -129,12 +140,12 @@ pub trait Params: Clone {
     fn zip_map(&self, other: &Self, mut f: impl FnMut(&Tensor<Self::Elem>, &Tensor<Self::Elem>) -> Tensor<Self::Elem>) -> Self {
         assert_alike("zip_map", self, other);
         let mut others = other.leaves().into_iter();
-        self.map(|_, x| others.next().map_or_else(|| x.clone(), |y| f(x, y)))
+        map_nameless(self, |x| others.next().map_or_else(|| x.clone(), |y| f(x, y)))
     }
 
     /// Zeros of the same shapes.
     fn zeros_like(&self) -> Self {
-        self.map(|_, x| x.zeros_like())
+        map_nameless(self, Tensor::zeros_like)
     }
 
     /// Standard normal draws of the same shapes.
@@ -228,17 +239,24 @@ pub trait Params: Clone {
     }
 }
 
+/// [`Params::map`], without the names, which cost as much as an operation on a small tensor.
+pub(crate) fn map_nameless<P: Params>(model: &P, mut f: impl FnMut(&Tensor<P::Elem>) -> Tensor<P::Elem>) -> P {
+    let mut mapped = model.clone();
+    mapped.leaves_mut().into_iter().for_each(|x| *x = f(x));
+    mapped
+}
+
 /// The buffers of a model, or its other tensors.
 fn tensors<P: Params>(model: &P, buffers: bool) -> Vec<&Tensor<P::Elem>> {
     let mut found = Vec::new();
-    model.for_each(&mut Path::default(), &mut |path, x| found.extend((path.is_buffer() == buffers).then_some(x)));
+    model.for_each(&mut Path::nameless(), &mut |path, x| found.extend((path.is_buffer() == buffers).then_some(x)));
     found
 }
 
 /// As [`tensors`], for changing them.
 fn tensors_mut<P: Params>(model: &mut P, buffers: bool) -> Vec<&mut Tensor<P::Elem>> {
     let mut found = Vec::new();
-    model.for_each_mut(&mut Path::default(), &mut |path, x| found.extend((path.is_buffer() == buffers).then_some(x)));
+    model.for_each_mut(&mut Path::nameless(), &mut |path, x| found.extend((path.is_buffer() == buffers).then_some(x)));
     found
 }
 
@@ -289,12 +307,12 @@ impl<P: Params> Params for Vec<P> {
     type Elem = P::Elem;
     fn for_each<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, &'a Tensor<P::Elem>)) {
         for (i, inner) in self.iter().enumerate() {
-            path.child(&i.to_string(), |path| inner.for_each(path, f));
+            path.child(i, |path| inner.for_each(path, f));
         }
     }
     fn for_each_mut<'a>(&'a mut self, path: &mut Path, f: &mut dyn FnMut(&Path, &'a mut Tensor<P::Elem>)) {
         for (i, inner) in self.iter_mut().enumerate() {
-            path.child(&i.to_string(), |path| inner.for_each_mut(path, f));
+            path.child(i, |path| inner.for_each_mut(path, f));
         }
     }
 }
@@ -303,12 +321,12 @@ impl<P: Params, const N: usize> Params for [P; N] {
     type Elem = P::Elem;
     fn for_each<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, &'a Tensor<P::Elem>)) {
         for (i, inner) in self.iter().enumerate() {
-            path.child(&i.to_string(), |path| inner.for_each(path, f));
+            path.child(i, |path| inner.for_each(path, f));
         }
     }
     fn for_each_mut<'a>(&'a mut self, path: &mut Path, f: &mut dyn FnMut(&Path, &'a mut Tensor<P::Elem>)) {
         for (i, inner) in self.iter_mut().enumerate() {
-            path.child(&i.to_string(), |path| inner.for_each_mut(path, f));
+            path.child(i, |path| inner.for_each_mut(path, f));
         }
     }
 }

@@ -237,8 +237,8 @@ impl Pass {
         }
         // One tensor may stand in two places; what the rule finds for the other place is left out.
         let ids: Vec<u64> = parents.iter().filter_map(|&i| Some(node.parents.as_slice()[i].as_ref()?.id)).collect();
-        let mut found =
-            run_rule(node, g, Mode { recording: self.recording, stack, ..Mode::default() }, &|p| ids.contains(&p.id), &mut Vec::new());
+        let (mode, mut found) = (Mode { recording: self.recording, stack, ..Mode::default() }, Vec::new());
+        run_rule(node, g, mode, &|p| ids.contains(&p.id), &mut found, &mut Vec::new());
         found.retain(|(i, _)| parents.contains(i));
         found
     }

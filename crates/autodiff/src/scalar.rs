@@ -3,8 +3,10 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
+use std::thread::LocalKey;
 
 use crate::kernels::{Pool, functions};
+use crate::node::Doomed;
 
 mod sealed {
     pub trait Sealed {}
@@ -93,9 +95,12 @@ pub trait Scalar:
     /// set; `b` likewise.
     #[doc(hidden)]
     fn gemm(size: [usize; 3], a: (&[Self], bool), b: (&[Self], bool), out: &mut [Self], add: bool, threads: usize);
-    /// This thread's free buffers.
+    /// This thread's free memory.
     #[doc(hidden)]
-    fn with_pool(f: impl FnOnce(&mut Pool<Self>) -> Option<Vec<Self>>) -> Option<Vec<Self>>;
+    fn pool() -> &'static LocalKey<RefCell<Pool<Self>>>;
+    /// This thread's nodes of the graph that wait for being freed.
+    #[doc(hidden)]
+    fn doomed() -> &'static LocalKey<RefCell<Doomed<Self>>>;
 }
 
 macro_rules! scalar {
@@ -198,12 +203,17 @@ macro_rules! scalar {
             fn gemm(size: [usize; 3], a: (&[Self], bool), b: (&[Self], bool), out: &mut [Self], add: bool, threads: usize) {
                 crate::kernels::matmul::with_gemm($gemm(), size, a, b, out, add, threads)
             }
-            fn with_pool(f: impl FnOnce(&mut Pool<Self>) -> Option<Vec<Self>>) -> Option<Vec<Self>> {
+            fn pool() -> &'static LocalKey<RefCell<Pool<Self>>> {
                 thread_local! {
                     static POOL: RefCell<Pool<$t>> = const { RefCell::new(Pool::new()) };
                 }
-                // Buffers that outlive their thread's pool are freed by the allocator.
-                POOL.try_with(|pool| f(&mut pool.borrow_mut())).ok().flatten()
+                &POOL
+            }
+            fn doomed() -> &'static LocalKey<RefCell<Doomed<Self>>> {
+                thread_local! {
+                    static DOOMED: RefCell<Doomed<$t>> = const { RefCell::new(Doomed::new()) };
+                }
+                &DOOMED
             }
         }
     };

@@ -1,11 +1,10 @@
 //! The tensor: a value, and how it was computed if a derivative is being taken.
 
 use std::fmt;
-use std::sync::Arc;
 
 use nalgebra::{DMatrix, DVector};
 
-use crate::kernels::Buffer;
+use crate::kernels::{Buffer, Shared};
 use crate::node::{NodeRef, Parents, Rule};
 use crate::{Scalar, Shape, TensorError};
 
@@ -20,7 +19,7 @@ use crate::{Scalar, Shape, TensorError};
 #[derive(Clone)]
 pub struct Tensor<T: Scalar = f32> {
     shape: Shape,
-    data: Arc<Buffer<T>>,
+    data: Shared<T>,
     node: Option<NodeRef<T>>,
 }
 
@@ -40,7 +39,7 @@ impl<T: Scalar> Tensor<T> {
     pub(crate) fn raw(values: impl Into<Buffer<T>>, shape: Shape) -> Self {
         let values = values.into();
         debug_assert_eq!(values.len(), shape.count());
-        Self { shape, data: Arc::new(values), node: None }
+        Self { shape, data: values.share(), node: None }
     }
 
     /// A tensor without axes.
@@ -200,13 +199,16 @@ impl<T: Scalar> Tensor<T> {
 
     /// The elements, if nobody else holds them.
     pub(crate) fn unique(&mut self) -> Option<&mut [T]> {
-        Arc::get_mut(&mut self.data).map(|buffer| &mut buffer[..])
+        self.data.unique()
     }
 
     /// The elements, copied first if somebody else holds them too; the history is dropped.
     fn owned(&mut self) -> &mut [T] {
         self.node = None;
-        &mut Arc::<Buffer<T>>::make_mut(&mut self.data)[..]
+        if self.data.unique().is_none() {
+            self.data = self.data.copied();
+        }
+        self.data.unique().unwrap_or_default()
     }
 
     /// `[w, x, y, z] ← f([w, x, y, z], g)` at each element, in one pass and in place. The results are constants.
@@ -268,7 +270,7 @@ impl<T: Scalar> Tensor<T> {
         if parents.iter().all(Option::is_none) {
             return self;
         }
-        let node = NodeRef::new(self.shape, Parents::Few(parents), 0, Box::new(rule()));
+        let node = NodeRef::new(self.shape, Parents::Few(parents), 0, rule());
         self.with_node(node)
     }
 
@@ -277,7 +279,7 @@ impl<T: Scalar> Tensor<T> {
         if parents.iter().all(Option::is_none) {
             return self;
         }
-        let node = NodeRef::new(self.shape, Parents::Many(parents.into()), 0, Box::new(rule()));
+        let node = NodeRef::new(self.shape, Parents::Many(parents.into()), 0, rule());
         self.with_node(node)
     }
 }
@@ -293,7 +295,7 @@ pub(crate) fn checked(shape: &[usize]) -> Shape {
 
 impl<T: Scalar> PartialEq for Tensor<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.shape == other.shape && self.data == other.data
+        self.shape == other.shape && *self.data == *other.data
     }
 }
 

@@ -2,26 +2,54 @@
 //! arithmetic on them.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 use crate::Scalar;
 
-/// Elements below which the allocator is as fast as a free list.
-const SMALL: usize = 256;
+/// Bytes of a cache line: elements begin on one, so that vectors do not lie across two.
+const LINE: usize = 64;
 /// Bytes that one thread keeps for reuse.
 const KEPT_BYTES: usize = 512 << 20;
 
-/// Elements of a tensor. Always initialised: memory that comes back holds old values, never none.
+/// Memory for the elements of a tensor. Always initialised: what comes back holds old values, never none.
+#[derive(Default)]
+#[allow(unreachable_pub)] // In the signature of a hidden method of a public, sealed trait.
+pub struct Memory<T> {
+    elements: Vec<T>,
+    /// Where the first cache line begins.
+    first: usize,
+    /// The size class, of memory that may be reused.
+    class: Option<usize>,
+}
+
+impl<T: Scalar> Memory<T> {
+    fn new(class: usize) -> Self {
+        let line = LINE / size_of::<T>();
+        let elements = vec![T::ZERO; size_of_class(class) + line];
+        let first = elements.as_ptr().align_offset(LINE).min(line);
+        Self { elements, first, class: Some(class) }
+    }
+
+    fn bytes(&self) -> usize {
+        size_of_val(&self.elements[..])
+    }
+}
+
+/// Elements with one owner, who may change them.
 pub(crate) struct Buffer<T: Scalar> {
-    memory: Vec<T>,
+    memory: Memory<T>,
+    /// What held the memory while it was kept, and will when it is shared.
+    shell: Option<Arc<Memory<T>>>,
     count: usize,
 }
 
 impl<T: Scalar> Buffer<T> {
     /// `count` elements with arbitrary values, for a kernel that writes each of them.
     pub(crate) fn stale(count: usize) -> Self {
-        let size = size_class(count);
-        let memory = if count < SMALL { None } else { T::with_pool(|pool| pool.take(size)) };
-        Self { memory: memory.unwrap_or_else(|| vec![T::ZERO; size]), count }
+        let class = class_of(count);
+        let mut shell = T::pool().try_with(|pool| pool.borrow_mut().take(class)).ok().flatten();
+        let memory = shell.as_mut().and_then(Arc::get_mut).map_or_else(|| Memory::new(class), std::mem::take);
+        Self { memory, shell, count }
     }
 
     /// `count` elements of the same value.
@@ -30,89 +58,150 @@ impl<T: Scalar> Buffer<T> {
         buffer.fill(value);
         buffer
     }
-}
 
-impl<T: Scalar> From<Vec<T>> for Buffer<T> {
-    fn from(memory: Vec<T>) -> Self {
-        let count = memory.len();
-        Self { memory, count }
+    /// The same elements, for several owners.
+    pub(crate) fn share(mut self) -> Shared<T> {
+        Shared { count: self.count, memory: Some(self.filled_shell()) }
+    }
+
+    fn filled_shell(&mut self) -> Arc<Memory<T>> {
+        let (memory, mut shell) = (std::mem::take(&mut self.memory), self.shell.take());
+        match shell.as_mut().and_then(Arc::get_mut) {
+            Some(inside) => *inside = memory,
+            None => shell = Some(Arc::new(memory)),
+        }
+        shell.unwrap_or_default()
     }
 }
 
-impl<T: Scalar> Clone for Buffer<T> {
-    fn clone(&self) -> Self {
-        let mut copy = Self::stale(self.count);
-        copy.copy_from_slice(self);
-        copy
+impl<T: Scalar> From<Vec<T>> for Buffer<T> {
+    fn from(elements: Vec<T>) -> Self {
+        let count = elements.len();
+        Self { memory: Memory { elements, first: 0, class: None }, shell: None, count }
     }
 }
 
 impl<T: Scalar> Deref for Buffer<T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
-        &self.memory[..self.count]
+        &self.memory.elements[self.memory.first..][..self.count]
     }
 }
 
 impl<T: Scalar> DerefMut for Buffer<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.memory[..self.count]
-    }
-}
-
-impl<T: Scalar> PartialEq for Buffer<T> {
-    fn eq(&self, other: &Self) -> bool {
-        **self == **other
+        &mut self.memory.elements[self.memory.first..][..self.count]
     }
 }
 
 impl<T: Scalar> Drop for Buffer<T> {
     fn drop(&mut self) {
-        if self.memory.len() >= SMALL && self.memory.len() == size_class(self.memory.len()) {
-            let memory = std::mem::take(&mut self.memory);
-            T::with_pool(|pool| {
-                pool.give(memory);
-                None
-            });
+        if self.memory.class.is_some() {
+            give(self.filled_shell());
         }
     }
 }
 
-/// The next size in steps of one eighth of a power of two, so that at most an eighth of a buffer is unused.
-fn size_class(count: usize) -> usize {
-    if count < SMALL {
-        return count;
-    }
-    let step = 1 << (count.ilog2() - 3);
-    count.next_multiple_of(step)
+/// Elements that may have several owners. When the last of them lets go, the memory is kept for reuse.
+pub(crate) struct Shared<T: Scalar> {
+    memory: Option<Arc<Memory<T>>>,
+    count: usize,
 }
 
-/// One thread's free buffers, sorted by size; the smallest sizes first.
+impl<T: Scalar> Shared<T> {
+    /// The elements, for their only owner.
+    pub(crate) fn unique(&mut self) -> Option<&mut [T]> {
+        // A look at the count costs less than what `get_mut` does.
+        let memory = self.memory.as_mut().filter(|memory| Arc::strong_count(memory) == 1)?;
+        let memory = Arc::get_mut(memory)?;
+        Some(&mut memory.elements[memory.first..][..self.count])
+    }
+
+    /// A copy with one owner.
+    pub(crate) fn copied(&self) -> Self {
+        let mut copy = Buffer::stale(self.count);
+        copy.copy_from_slice(self);
+        copy.share()
+    }
+}
+
+impl<T: Scalar> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Self { memory: self.memory.clone(), count: self.count }
+    }
+}
+
+impl<T: Scalar> Deref for Shared<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        match &self.memory {
+            Some(memory) => &memory.elements[memory.first..][..self.count],
+            None => &[],
+        }
+    }
+}
+
+impl<T: Scalar> Drop for Shared<T> {
+    fn drop(&mut self) {
+        // Nobody else can take a share of what only this one holds.
+        if let Some(memory) = self.memory.take()
+            && Arc::strong_count(&memory) == 1
+            && memory.class.is_some()
+        {
+            give(memory);
+        }
+    }
+}
+
+/// Keeps memory that nobody holds.
+fn give<T: Scalar>(memory: Arc<Memory<T>>) {
+    // What outlives its thread's pool is freed by the allocator.
+    let _ = T::pool().try_with(|pool| pool.borrow_mut().give(memory));
+}
+
+/// The size class of `count` elements, and the elements of a class: whole cache lines up to eight of them, then steps of
+/// one eighth of a power of two, so that at most an eighth of what is larger is unused.
+fn class_of(count: usize) -> usize {
+    let units = count.div_ceil(UNIT).max(1);
+    let shift = units.ilog2().saturating_sub(3) as usize;
+    8 * shift + units.div_ceil(1 << shift)
+}
+
+fn size_of_class(class: usize) -> usize {
+    let shift = (class / 8).saturating_sub(1);
+    ((class - 8 * shift) << shift) * UNIT
+}
+
+/// Elements of the smallest class.
+const UNIT: usize = 16;
+
+/// One thread's free memory by size class.
 #[allow(unreachable_pub)] // In the signature of a hidden method of a public, sealed trait.
 pub struct Pool<T> {
-    free: Vec<Vec<T>>,
+    free: Vec<Vec<Arc<Memory<T>>>>,
     bytes: usize,
 }
 
-impl<T> Pool<T> {
+impl<T: Scalar> Pool<T> {
     pub(crate) const fn new() -> Self {
         Self { free: Vec::new(), bytes: 0 }
     }
 
-    fn take(&mut self, size: usize) -> Option<Vec<T>> {
-        // The last of its size: the one that came back most recently is the likeliest to be in the cache.
-        let end = self.free.partition_point(|memory| memory.len() <= size);
-        let found = end.checked_sub(1).filter(|&at| self.free[at].len() == size)?;
-        self.bytes -= size * size_of::<T>();
-        Some(self.free.remove(found))
+    fn take(&mut self, class: usize) -> Option<Arc<Memory<T>>> {
+        // What came back last is the likeliest to be in the cache.
+        let memory = self.free.get_mut(class)?.pop()?;
+        self.bytes -= memory.bytes();
+        Some(memory)
     }
 
-    fn give(&mut self, memory: Vec<T>) {
-        let bytes = size_of_val(&memory[..]);
+    fn give(&mut self, memory: Arc<Memory<T>>) {
+        let (Some(class), bytes) = (memory.class, memory.bytes()) else { return };
         if self.bytes + bytes <= KEPT_BYTES {
             self.bytes += bytes;
-            let at = self.free.partition_point(|other| other.len() <= memory.len());
-            self.free.insert(at, memory);
+            if self.free.len() <= class {
+                self.free.resize_with(class + 1, Vec::new);
+            }
+            self.free[class].push(memory);
         }
     }
 }
@@ -122,33 +211,51 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_returned_buffer_is_used_again() {
-        let first: Buffer<f32> = Buffer::stale(1000);
-        let place = first.as_ptr();
-        drop(first);
-        let again: Buffer<f32> = Buffer::stale(1010);
-        assert_eq!((again.as_ptr(), again.len()), (place, 1010));
-        assert!(Buffer::<f32>::filled(1.5, 1010).iter().all(|&x| x == 1.5));
+    fn returned_memory_is_used_again() {
+        for count in [3, 1000] {
+            let first: Buffer<f32> = Buffer::stale(count);
+            let place = first.as_ptr();
+            let shared = first.share();
+            let other = shared.clone();
+            drop(shared);
+            assert_ne!(Buffer::<f32>::stale(count).as_ptr(), place);
+            drop(other);
+            let again: Buffer<f32> = Buffer::stale(count + 10);
+            assert_eq!((again.as_ptr(), again.len()), (place, count + 10));
+            drop(again);
+            assert!(Buffer::<f32>::filled(1.5, count + 10).iter().all(|&x| x == 1.5));
+        }
     }
 
     #[test]
-    fn sizes_waste_at_most_an_eighth() {
-        for count in [0, 1, 255, 256, 257, 1000, 1025, 123_457, 9_999_999] {
-            let size = size_class(count);
-            assert!(size >= count && (size - count) * 8 <= count, "{count}: {size}");
-            assert_eq!(size_class(size), size);
+    fn only_a_single_owner_may_change_elements() {
+        let mut one = Buffer::from(vec![1.0, 2.0]).share();
+        let mut two = one.clone();
+        assert!(one.unique().is_none());
+        two = two.copied();
+        two.unique().unwrap()[0] = 5.0;
+        assert_eq!((&one[..], &two[..]), (&[1.0, 2.0][..], &[5.0, 2.0][..]));
+        assert!(one.unique().is_some());
+    }
+
+    #[test]
+    fn sizes_waste_at_most_an_eighth_and_a_line() {
+        for count in (0..5000).chain([123_457, 9_999_999, usize::MAX >> 8]) {
+            let size = size_of_class(class_of(count));
+            assert!(size >= count && (size - count) * 8 < count.max(8 * UNIT + 1), "{count}: {size}");
+            assert_eq!(class_of(size.max(1)), class_of(count));
         }
     }
 
     #[test]
     fn what_is_kept_is_bounded() {
-        let mut pool = Pool::new();
-        pool.give(vec![0u8; KEPT_BYTES - 10]);
-        pool.give(vec![0u8; 11]);
-        assert_eq!(pool.free.len(), 1);
-        assert!(pool.take(11).is_none());
-        pool.give(vec![0u8; 10]);
-        assert!(pool.take(10).is_some() && pool.take(KEPT_BYTES - 10).is_some());
+        let mut pool = Pool::<f64>::new();
+        let class = class_of(KEPT_BYTES / size_of::<f64>() / 3);
+        let memory = || Arc::new(Memory::new(class));
+        (0..4).for_each(|_| pool.give(memory()));
+        assert!(pool.bytes <= KEPT_BYTES && pool.free[class].len() == 2);
+        assert!(pool.take(class + 1).is_none());
+        assert!(pool.take(class).is_some() && pool.take(class).is_some() && pool.take(class).is_none());
         assert_eq!(pool.bytes, 0);
     }
 }

@@ -24,7 +24,7 @@ pub(crate) mod sort;
 pub(crate) mod strided;
 pub(crate) mod triangular;
 
-pub(crate) use buffer::{Buffer, Pool};
+pub(crate) use buffer::{Buffer, Pool, Shared};
 pub(crate) use simd::vectorised;
 
 /// Elements below which a pointwise pass stays on one thread: the hand-over costs more than the work.

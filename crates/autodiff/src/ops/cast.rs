@@ -43,7 +43,7 @@ impl<T: Scalar> Tensor<T> {
         let y = Tensor::raw(self.as_slice().iter().map(|x| U::from_f64(x.to_f64())).collect::<Vec<U>>(), *self.shape_ref());
         let (Some(node), Some(x)) = (self.node(), (self as &dyn Any).downcast_ref::<Tensor<U::Other>>()) else { return y };
         node.assert_same_thread(mark(), "cast");
-        let node = NodeRef::new(*self.shape_ref(), Parents::Few([None, None, None]), node.depends, Box::new(Cast::<U> { x: x.clone() }));
+        let node = NodeRef::new(*self.shape_ref(), Parents::Few([None, None, None]), node.depends, Cast::<U> { x: x.clone() });
         y.with_node(node)
     }
 }

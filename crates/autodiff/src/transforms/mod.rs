@@ -25,6 +25,7 @@ pub use tap::{Tap, TappedGradient, tap, tapped_grad, tapped_vjp, with_taps, with
 
 use crate::kernels::Buffer;
 use crate::node::{Level, ended, leaf};
+use crate::params::map_nameless;
 use crate::tensor::checked;
 use crate::{Params, Scalar, Tensor};
 
@@ -32,7 +33,7 @@ use crate::{Params, Scalar, Tensor};
 #[track_caller]
 pub(crate) fn variables<P: Params>(params: &P, bit: u64) -> (P, Vec<u64>) {
     let mut ids = Vec::new();
-    let model = params.map(|_, x| {
+    let model = map_nameless(params, |x| {
         let x = leaf(x, bit);
         ids.extend(x.node().map(|node| node.id));
         x
@@ -44,7 +45,7 @@ pub(crate) fn variables<P: Params>(params: &P, bit: u64) -> (P, Vec<u64>) {
 #[track_caller]
 fn gradients<P: Params>(params: &P, slots: Vec<Option<Tensor<P::Elem>>>) -> P {
     let mut slots = slots.into_iter();
-    params.map(|_, x| slots.next().flatten().map_or_else(|| x.zeros_like(), left))
+    map_nameless(params, |x| slots.next().flatten().map_or_else(|| x.zeros_like(), left))
 }
 
 /// What leaves a derivative whose levels have ended.
