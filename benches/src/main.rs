@@ -42,6 +42,9 @@ pub(crate) enum Failure {
     /// An update of our side failed.
     #[error(transparent)]
     Optimizer(#[from] gradus_optimizers::OptimizerError),
+    /// A model of our side cannot be built.
+    #[error(transparent)]
+    Setting(#[from] gradus_models::SettingError),
     /// Per-example gradients of our side failed.
     #[error(transparent)]
     PerExample(#[from] gradus_autodiff::PerExampleError),
