@@ -424,15 +424,17 @@ impl<'a> Pass<'a> {
                 frontier.add(root, g);
             }
         }
-        while let Some((node, g)) = frontier.0.pop() {
+        while let Some((node, mut g)) = frontier.0.pop() {
+            // A variable, unless it is a tap, ends the walk; so does a value of a derivative that has ended.
+            let ends = !node.rule.crosses() && !node.parents.as_slice().iter().flatten().any(wanted);
             if let Some(slot) = self.leaves.binary_search(&node.id).ok().and_then(|at| slots.get_mut(at)) {
+                let own = if ends { g.taken() } else { g.clone() };
                 *slot = Some(match slot.take() {
-                    Some(old) => old + &g,
-                    None => g.clone(),
+                    Some(old) => old + own,
+                    None => own,
                 });
             }
-            // A variable, unless it is a tap, ends the walk; so does a value of a derivative that has ended.
-            if !node.rule.crosses() && !node.parents.as_slice().iter().flatten().any(wanted) {
+            if ends {
                 continue;
             }
             let mode = Mode { recording: node.depends & (self.bit - 1) != 0, stack: self.stack, relu: self.relu };
@@ -458,7 +460,7 @@ impl<T: Scalar> Frontier<T> {
     fn add(&mut self, node: NodeRef<T>, gradient: Tensor<T>) {
         match self.0.binary_search_by_key(&node.id, |(n, _)| n.id) {
             Ok(at) => {
-                let old = std::mem::replace(&mut self.0[at].1, Tensor::scalar(T::ZERO));
+                let old = self.0[at].1.taken();
                 self.0[at].1 = old + gradient;
             }
             Err(at) => self.0.insert(at, (node, gradient)),

@@ -16,6 +16,9 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// No elements.
+    pub(crate) const EMPTY: Self = Self { rank: 1, sizes: [0; MAX_RANK] };
+
     /// The shape with the given sizes.
     ///
     /// # Errors

@@ -42,6 +42,11 @@ impl<T: Scalar> Tensor<T> {
         Self { shape, data: values.share(), node: None }
     }
 
+    /// The tensor, for which one without elements stays behind.
+    pub(crate) fn taken(&mut self) -> Self {
+        std::mem::replace(self, Self { shape: Shape::EMPTY, data: Shared::default(), node: None })
+    }
+
     /// A tensor without axes.
     pub fn scalar(value: T) -> Self {
         Self::full(value, &[])

@@ -4,6 +4,7 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+use super::pointwise;
 use crate::Scalar;
 
 /// Bytes of a cache line: elements begin on one, so that vectors do not lie across two.
@@ -55,7 +56,7 @@ impl<T: Scalar> Buffer<T> {
     /// `count` elements of the same value.
     pub(crate) fn filled(value: T, count: usize) -> Self {
         let mut buffer = Self::stale(count);
-        buffer.fill(value);
+        pointwise::fill(&mut buffer, value);
         buffer
     }
 
@@ -122,6 +123,12 @@ impl<T: Scalar> Shared<T> {
         let mut copy = Buffer::stale(self.count);
         copy.copy_from_slice(self);
         copy.share()
+    }
+}
+
+impl<T: Scalar> Default for Shared<T> {
+    fn default() -> Self {
+        Self { memory: None, count: 0 }
     }
 }
 
