@@ -212,10 +212,29 @@ def w6(arrays):
     return Function(hvp, (mlp_of(arrays), mlp_of(arrays, "v."), jnp.array(arrays["x"]), jnp.array(arrays["y"])), named)
 
 
+def examples(arrays, reduce, outputs):
+    """A reduction of the examples' gradients, in one compiled function with them."""
+    each = jax.vmap(jax.grad(lambda model, x, y: cross_entropy(mlp(model, x, jax.nn.relu), y)), (None, 0, 0))
+    return Function(lambda *point: reduce(each(*point)), (mlp_of(arrays), jnp.array(arrays["x"]), jnp.array(arrays["y"])), outputs)
+
+
 def w7(arrays):
-    loss = lambda model, x, y: cross_entropy(mlp(model, x, jax.nn.relu), y)
-    each = jax.vmap(jax.grad(loss), (None, 0, 0))
-    return Function(each, (mlp_of(arrays), jnp.array(arrays["x"]), jnp.array(arrays["y"])), named)
+    return examples(arrays, lambda each: each, named)
+
+
+def w7_fisher(arrays):
+    return examples(arrays, lambda each: jax.tree.map(lambda g: (g**2).sum(0), each), named)
+
+
+def w7_gram(arrays):
+    rows = lambda g: g.reshape(g.shape[0], -1)
+    gram = lambda each: sum(rows(g) @ rows(g).T for g in jax.tree.leaves(each))
+    return examples(arrays, gram, lambda result: {"gram": result})
+
+
+def w7_norms(arrays):
+    norms = lambda each: sum((g**2).reshape(g.shape[0], -1).sum(1) for g in jax.tree.leaves(each))
+    return examples(arrays, norms, lambda result: {"norms": result})
 
 
 def w8(arrays):
@@ -252,5 +271,6 @@ def w11(arrays):
     return Function(lambda a, b: a @ b, arguments, lambda result: {"product": result})
 
 
-makers = {"W1": w1, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W6": w6, "W7": w7, "W8": w8, "W9": w9, "W10": w10, "W10-fused": w10, "W11": w11}
+makers = {"W1": w1, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W6": w6, "W8": w8, "W9": w9, "W10": w10, "W10-fused": w10, "W11": w11}
+makers |= {"W7": w7, "W7-fisher": w7_fisher, "W7-gram": w7_gram, "W7-norms": w7_norms}
 protocol.serve(jax.__version__, makers)

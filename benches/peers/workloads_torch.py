@@ -164,7 +164,8 @@ def w6(arrays):
     return Function(call, lambda result: dict(zip(model.state_dict(), result)))
 
 
-def w7(arrays):
+def examples(arrays, reduce, outputs):
+    """A reduction of the examples' gradients, `{name: [examples, ..]}`."""
     model, x, y = load(Mlp([784, 256, 10], F.relu), arrays), torch.from_numpy(arrays["x"]), torch.from_numpy(arrays["y"])
     parameters = {k: p.detach() for k, p in model.named_parameters()}
 
@@ -172,7 +173,25 @@ def w7(arrays):
         return F.cross_entropy(functional_call(model, parameters, (x[None],)), y[None])
 
     each = vmap(grad(loss), (None, 0, 0))
-    return Function(lambda: each(parameters, x, y), lambda result: result)
+    return Function(lambda: reduce(each(parameters, x, y)), outputs)
+
+
+def w7(arrays):
+    return examples(arrays, lambda each: each, lambda result: result)
+
+
+def w7_fisher(arrays):
+    return examples(arrays, lambda each: {k: g.square().sum(0) for k, g in each.items()}, lambda result: result)
+
+
+def w7_gram(arrays):
+    gram = lambda g: g.flatten(1) @ g.flatten(1).T
+    return examples(arrays, lambda each: sum(gram(g) for g in each.values()), lambda result: {"gram": result})
+
+
+def w7_norms(arrays):
+    norms = lambda g: g.flatten(1).square().sum(1)
+    return examples(arrays, lambda each: sum(norms(g) for g in each.values()), lambda result: {"norms": result})
 
 
 def w8(arrays):
@@ -209,5 +228,6 @@ def w11(arrays):
     return Function(lambda: a @ b, lambda result: {"product": result})
 
 
-makers = {"W1": w1, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W6": w6, "W7": w7, "W8": w8, "W9": w9, "W10": w10, "W10-fused": w10, "W11": w11}
+makers = {"W1": w1, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W6": w6, "W8": w8, "W9": w9, "W10": w10, "W10-fused": w10, "W11": w11}
+makers |= {"W7": w7, "W7-fisher": w7_fisher, "W7-gram": w7_gram, "W7-norms": w7_norms}
 protocol.serve(torch.__version__, makers)

@@ -31,7 +31,7 @@ pub(crate) struct Workload {
 pub(crate) type Make = fn() -> Result<Workload, Failure>;
 
 /// Every workload by name.
-pub(crate) const ALL: [(&str, Make); 12] = [
+pub(crate) const ALL: [(&str, Make); 15] = [
     ("W1", training::w1),
     ("W2", training::w2),
     ("W3", training::w3),
@@ -39,6 +39,9 @@ pub(crate) const ALL: [(&str, Make); 12] = [
     ("W5", training::w5),
     ("W6", functions::w6),
     ("W7", functions::w7),
+    ("W7-fisher", functions::w7_fisher),
+    ("W7-gram", functions::w7_gram),
+    ("W7-norms", functions::w7_norms),
     ("W8", functions::w8),
     ("W9", functions::w9),
     ("W10", functions::w10),

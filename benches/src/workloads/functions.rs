@@ -1,7 +1,7 @@
 //! Derivatives and products without an update.
 
-use gradus_autodiff::Params;
-use gradus_autodiff::{Convolution, Tensor, fuse, hvp, jacobian, per_example, value_and_grad};
+use gradus_autodiff::{Convolution, ExampleGrads, Params, Tensor, fuse, hvp, jacobian, per_example, value_and_grad};
+use gradus_checkpoint::CheckpointError;
 use gradus_models::loss::mean_squared_error;
 use gradus_models::{Activation, Mlp};
 
@@ -21,15 +21,38 @@ pub(super) fn w6() -> Result<Workload, Failure> {
 
 /// The gradient of each example.
 pub(super) fn w7() -> Result<Workload, Failure> {
+    examples("W7", ExampleGrads::gradients, |r| Arrays::default().model("", r))
+}
+
+/// The diagonal of the Fisher information, times the number of examples: sums of the examples' squared gradients.
+pub(super) fn w7_fisher() -> Result<Workload, Failure> {
+    examples("W7-fisher", ExampleGrads::sum_of_squares, |r| Arrays::default().model("", r))
+}
+
+/// The inner products of the examples' gradients.
+pub(super) fn w7_gram() -> Result<Workload, Failure> {
+    examples("W7-gram", ExampleGrads::gram, |r| Arrays::default().tensor("gram", r))
+}
+
+/// The squared norm of each example's gradient.
+pub(super) fn w7_norms() -> Result<Workload, Failure> {
+    examples("W7-norms", ExampleGrads::squared_norms, |r| Arrays::default().tensor("norms", r))
+}
+
+fn examples<R: 'static>(
+    name: &'static str,
+    reduce: fn(&ExampleGrads<Mlp>) -> R,
+    arrays: fn(&R) -> Result<Arrays, CheckpointError>,
+) -> Result<Workload, Failure> {
     let rng = &mut rng("W7");
     let model = Mlp::new(&[784, 256, 10], Activation::Relu, rng);
     let (x, y) = (normal(&[64, 784], rng), integers(64, 10, rng));
     let inputs = Arrays::default().model("", &model)?.tensor("x", &x)?.integers("y", &[64], &y)?.0;
     let run = move || {
         let losses = |m: &Mlp, x: &Tensor| m.call(x).softmax_cross_entropy(&y);
-        Ok(per_example(losses, &model, &x)?.gradients())
+        Ok(reduce(&per_example(losses, &model, &x)?))
     };
-    Ok(Workload { name: "W7", calls: 20, tolerance: 1e-4, inputs, work: function(run, |r: &Mlp| Arrays::default().model("", r)) })
+    Ok(Workload { name, calls: 20, tolerance: 1e-4, inputs, work: function(run, arrays) })
 }
 
 /// A full Jacobian at one point.
