@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 use std::thread::LocalKey;
 
+use crate::kernels::matmul::{self, Finish, GemmFn, Matrix, Processor, Tiles};
 use crate::kernels::{Pool, functions};
 use crate::node::Doomed;
 
@@ -94,7 +95,18 @@ pub trait Scalar:
     /// `out[m, n] = op(a) op(b)`, or added to `out` when `add`; `a` is stored as `[m, k]`, or as `[k, m]` when its flag is
     /// set; `b` likewise.
     #[doc(hidden)]
-    fn gemm(size: [usize; 3], a: (&[Self], bool), b: (&[Self], bool), out: &mut [Self], add: bool, threads: usize);
+    fn gemm([m, n, k]: [usize; 3], a: (&[Self], bool), b: (&[Self], bool), out: &mut [Self], add: bool, threads: usize) {
+        assert!(a.0.len() == m * k && b.0.len() == k * n && out.len() == m * n);
+        let a = Matrix { values: a.0, distance: if a.1 { m } else { k }, transposed: a.1 };
+        let b = Matrix { values: b.0, distance: if b.1 { k } else { n }, transposed: b.1 };
+        matmul::multiply([m, n, k], a, b, out, n, Finish { add, bias: None }, threads);
+    }
+    /// The tiles of products that are compiled for a kind of processor.
+    #[doc(hidden)]
+    fn tiles(processor: Processor) -> &'static Tiles<Self>;
+    /// The kernel of large products.
+    #[doc(hidden)]
+    fn large_gemm() -> GemmFn<Self>;
     /// This thread's free memory.
     #[doc(hidden)]
     fn pool() -> &'static LocalKey<RefCell<Pool<Self>>>;
@@ -104,7 +116,7 @@ pub trait Scalar:
 }
 
 macro_rules! scalar {
-    ($t:ident, $other:ident, $gemm:path, $exp:path, $exp_m1:path, $tanh:path, $erf:path, $erfc:path) => {
+    ($t:ident, $other:ident, $tiles:path, $gemm:path, $exp:path, $exp_m1:path, $tanh:path, $erf:path, $erfc:path) => {
         impl Scalar for $t {
             type Other = $other;
             const ZERO: Self = 0.0;
@@ -200,8 +212,11 @@ macro_rules! scalar {
             fn is_finite(self) -> bool {
                 $t::is_finite(self)
             }
-            fn gemm(size: [usize; 3], a: (&[Self], bool), b: (&[Self], bool), out: &mut [Self], add: bool, threads: usize) {
-                crate::kernels::matmul::with_gemm($gemm(), size, a, b, out, add, threads)
+            fn tiles(processor: Processor) -> &'static Tiles<Self> {
+                $tiles(processor)
+            }
+            fn large_gemm() -> GemmFn<Self> {
+                $gemm()
             }
             fn pool() -> &'static LocalKey<RefCell<Pool<Self>>> {
                 thread_local! {
@@ -219,5 +234,15 @@ macro_rules! scalar {
     };
 }
 
-scalar!(f32, f64, gemm_f32::gemm::f32::get_gemm_fn, functions::exp, functions::exp_m1, functions::tanh, functions::erf, functions::erfc);
-scalar!(f64, f32, gemm_f64::gemm::f64::get_gemm_fn, f64::exp, f64::exp_m1, f64::tanh, libm::erf, libm::erfc);
+scalar!(
+    f32,
+    f64,
+    matmul::f32_tiles,
+    gemm_f32::gemm::f32::get_gemm_fn,
+    functions::exp,
+    functions::exp_m1,
+    functions::tanh,
+    functions::erf,
+    functions::erfc
+);
+scalar!(f64, f32, matmul::f64_tiles, gemm_f64::gemm::f64::get_gemm_fn, f64::exp, f64::exp_m1, f64::tanh, libm::erf, libm::erfc);
