@@ -212,6 +212,11 @@ def w6(arrays):
     return Function(hvp, (mlp_of(arrays), mlp_of(arrays, "v."), jnp.array(arrays["x"]), jnp.array(arrays["y"])), named)
 
 
+def w6_gradient(arrays):
+    gradient = jax.grad(lambda model, x, y: mse(mlp(model, x, jnp.tanh), y))
+    return Function(gradient, (mlp_of(arrays), jnp.array(arrays["x"]), jnp.array(arrays["y"])), named)
+
+
 def examples(arrays, reduce, outputs):
     """A reduction of the examples' gradients, in one compiled function with them."""
     each = jax.vmap(jax.grad(lambda model, x, y: cross_entropy(mlp(model, x, jax.nn.relu), y)), (None, 0, 0))
@@ -272,5 +277,5 @@ def w11(arrays):
 
 
 makers = {"W1": w1, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W6": w6, "W8": w8, "W9": w9, "W10": w10, "W10-fused": w10, "W11": w11}
-makers |= {"W7": w7, "W7-fisher": w7_fisher, "W7-gram": w7_gram, "W7-norms": w7_norms}
+makers |= {"W6-gradient": w6_gradient, "W7": w7, "W7-fisher": w7_fisher, "W7-gram": w7_gram, "W7-norms": w7_norms}
 protocol.serve(jax.__version__, makers)

@@ -164,6 +164,13 @@ def w6(arrays):
     return Function(call, lambda result: dict(zip(model.state_dict(), result)))
 
 
+def w6_gradient(arrays):
+    model, x, y = load(Mlp([10, 64, 64, 1], torch.tanh), arrays), torch.from_numpy(arrays["x"]), torch.from_numpy(arrays["y"])
+    parameters = list(model.parameters())
+    gradient = lambda: torch.autograd.grad(F.mse_loss(model(x), y), parameters)
+    return Function(gradient, lambda result: dict(zip(model.state_dict(), result)))
+
+
 def examples(arrays, reduce, outputs):
     """A reduction of the examples' gradients, `{name: [examples, ..]}`."""
     model, x, y = load(Mlp([784, 256, 10], F.relu), arrays), torch.from_numpy(arrays["x"]), torch.from_numpy(arrays["y"])
@@ -229,5 +236,5 @@ def w11(arrays):
 
 
 makers = {"W1": w1, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W6": w6, "W8": w8, "W9": w9, "W10": w10, "W10-fused": w10, "W11": w11}
-makers |= {"W7": w7, "W7-fisher": w7_fisher, "W7-gram": w7_gram, "W7-norms": w7_norms}
+makers |= {"W6-gradient": w6_gradient, "W7": w7, "W7-fisher": w7_fisher, "W7-gram": w7_gram, "W7-norms": w7_norms}
 protocol.serve(torch.__version__, makers)

@@ -9,18 +9,22 @@ use crate::Failure;
 use crate::workloads::{ALL, Make};
 
 const HELP: &str = "\
-Times the engine's workloads, alone or alternating with PyTorch and JAX on the same inputs.
-Results go to target/bench: ours.json and ours.md, with peers engine.json and engine.md, and beside
-them *.machine.json; those of --only are named *-part and leave an earlier full run as it is.
+Times the engine's workloads, alone or alternating with PyTorch, JAX, candle and burn on the same
+inputs, and measures the machine's limits. Results go to target/bench: ours.json and ours.md, with peers
+engine.json and engine.md, beside them *.machine.json, *.limits.json and *.roofline.svg; those of --only
+are named *-part and leave an earlier full run as it is.
 
 Usage: cargo xtask bench [--peers] [-- OPTIONS]
 
 Options:
-  --only W1,W7   These workloads only (W1 to W11, W10-fused)
-  --rounds N     Turns of each side on each workload, at least 1 [default: 9]
-  --threads N    Threads of each side, at least 1 [default: 2]
-  --python PATH  The Python that has the peers' packages; `--peers` passes it
-  -h, --help     This text
+  --only W1,W7       These workloads only (W1 to W11, W6-gradient,
+                       W7-fisher, W7-gram, W7-norms, W10-fused)
+  --rounds N         Turns of each side on each workload, at least 1 [default: 9]
+  --threads N        Threads of each side, at least 1 [default: 2]
+  --limits           Measure the machine's limits with --only too
+  --python PATH      The Python that has PyTorch and JAX; `--peers` passes it
+  --rust-peers PATH  The program of benches/peers-rust; `--peers` passes it
+  -h, --help         This text
 
 Exit status: 0 done; 1 a peer failed or disagreed; 2 wrong use.
 ";
@@ -30,7 +34,9 @@ pub(crate) struct Arguments {
     pub(crate) workloads: Vec<Make>,
     pub(crate) rounds: usize,
     pub(crate) threads: usize,
+    pub(crate) limits: bool,
     pub(crate) python: Option<PathBuf>,
+    pub(crate) rust_peers: Option<PathBuf>,
 }
 
 impl From<lexopt::Error> for Failure {
@@ -42,12 +48,15 @@ impl From<lexopt::Error> for Failure {
 /// The arguments; `None` after printing the help.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Arguments>, Failure> {
     let mut parser = lexopt::Parser::from_args(arguments);
-    let mut parsed = Arguments { workloads: ALL.iter().map(|(_, make)| *make).collect(), rounds: 9, threads: 2, python: None };
+    let workloads = ALL.iter().map(|(_, make)| *make).collect();
+    let mut parsed = Arguments { workloads, rounds: 9, threads: 2, limits: false, python: None, rust_peers: None };
     while let Some(argument) = parser.next()? {
         match argument {
             Long("only") => parsed.workloads = only(&parser.value()?.string()?)?,
             Long("rounds") => parsed.rounds = positive("--rounds", parser.value()?)?,
             Long("threads") => parsed.threads = positive("--threads", parser.value()?)?,
+            Long("limits") => parsed.limits = true,
+            Long("rust-peers") => parsed.rust_peers = Some(parser.value()?.into()),
             Long("python") => parsed.python = Some(parser.value()?.into()),
             Short('h') | Long("help") => {
                 print!("{HELP}");
@@ -93,9 +102,10 @@ mod tests {
 
     #[test]
     fn options_select_workloads_and_rounds() {
-        let arguments = parse_all(&["--only", "W5,W8", "--rounds=3", "--python", "p"]).unwrap().unwrap();
+        let arguments = parse_all(&["--only", "W5,W8", "--rounds=3", "--python", "p", "--limits"]).unwrap().unwrap();
         assert_eq!((arguments.workloads.len(), arguments.rounds, arguments.threads), (2, 3, 2));
         assert_eq!(arguments.python.unwrap().as_os_str(), "p");
+        assert!(arguments.limits && arguments.rust_peers.is_none());
     }
 
     #[test]

@@ -1,11 +1,15 @@
-//! The engine benchmark: the same workloads on the same inputs here, in PyTorch and in JAX, alternating in one run.
+//! The engine benchmark: the same workloads on the same inputs here, in PyTorch, JAX, candle and burn,
+//! alternating in one run, and what the machine can do at most.
 //! `cargo xtask bench --peers` builds it, installs the peers and runs it.
 
 mod arguments;
 mod cores;
+mod limits;
 mod peer;
 mod report;
+mod roofline;
 mod statistics;
+mod targets;
 mod workloads;
 
 use std::path::{Path, PathBuf};
@@ -13,9 +17,11 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use arguments::Arguments;
+use limits::Limits;
 use peer::Peer;
 use report::{Machine, Own, Results, Row, Turns};
-use workloads::Workload;
+use roofline::Roofline;
+use workloads::{Cost, Workload};
 
 /// Sleep before each turn, for the threads of the side before to stop waiting actively (OpenMP's do for some
 /// milliseconds; forbidding it would slow PyTorch down within its own turn).
@@ -30,9 +36,6 @@ pub(crate) enum Failure {
     /// A file of the run cannot be written.
     #[error("{}: {source}", file.display())]
     File { file: PathBuf, source: std::io::Error },
-    /// A peer cannot be started.
-    #[error("{name}: {message}")]
-    Peer { name: &'static str, message: String },
     /// The inputs cannot be kept.
     #[error(transparent)]
     Checkpoint(#[from] gradus_checkpoint::CheckpointError),
@@ -85,23 +88,24 @@ fn bench(arguments: &Arguments) -> Result<bool, Failure> {
         std::fs::create_dir_all(&part).map_err(|source| Failure::File { file: part, source })?;
     }
     let mut ours = arguments.workloads.iter().map(|make| make()).collect::<Result<Vec<_>, _>>()?;
-    let mut peers = match &arguments.python {
-        Some(python) => peer::start_all(python, arguments.threads)?,
-        None => Vec::new(),
-    };
+    let complete = workloads::ALL.iter().all(|(name, _)| ours.iter().any(|workload| workload.name == *name));
+    let with_limits = complete || arguments.limits;
+    let mut peers = peer::start_all(arguments.python.as_deref(), arguments.rust_peers.as_deref(), arguments.threads);
     let mut turns: Vec<Turns> = ours.iter().map(|w| Turns::new(w.name, peers.len())).collect();
     for (workload, turns) in ours.iter_mut().zip(&mut turns) {
         check(workload, &mut peers, turns, &folder)?;
     }
+    let mut limits = with_limits.then(Limits::measure);
     let mut idle = Idle::new(&peers);
-    let before = report::other_work(&idle.processes);
+    let before = report::other_work(&idle.running());
     let start = Instant::now();
     for round in 0..arguments.rounds {
         eprintln!("round {} of {}", round + 1, arguments.rounds);
+        limits.iter_mut().for_each(Limits::measure_peak);
         for (workload, turns) in ours.iter_mut().zip(&mut turns) {
             turns.ours.push(idle.around(0, || workload.time())?);
             for (i, peer) in peers.iter_mut().enumerate() {
-                if turns.peers[i].failure.is_none() {
+                if peer.covers(workload.name) && turns.peers[i].failure.is_none() {
                     match idle.around(i + 1, || peer.time(workload)) {
                         Ok(ms) => turns.peers[i].ms.push(ms),
                         Err(message) => turns.peers[i].failure = Some(message),
@@ -110,26 +114,30 @@ fn bench(arguments: &Arguments) -> Result<bool, Failure> {
             }
         }
     }
-    let others = before.zip(report::other_work(&idle.processes)).map(|(before, after)| (after - before) / start.elapsed().as_secs_f64());
+    let others = before.zip(report::other_work(&idle.running())).map(|(before, after)| (after - before) / start.elapsed().as_secs_f64());
     machine.finish(&peers, idle.shares(), others);
-    let complete = workloads::ALL.iter().all(|(name, _)| ours.iter().any(|workload| workload.name == *name));
+    let costs: Vec<Cost> = ours.iter().map(|workload| workload.cost).collect();
+    let roofline = limits.map(|limits| Roofline::new(limits, &turns, &costs));
     let results = Results::new(folder, !peers.is_empty(), complete);
     results.json(".machine", &machine)?;
-    if peers.is_empty() {
+    let (mut table, agreed) = if peers.is_empty() {
         let rows: Vec<Own> = turns.iter().map(Turns::own).collect();
-        let table = report::own_table(&rows);
-        print!("{table}");
         results.json("", &rows)?;
-        results.text(".md", &table)?;
-        return Ok(true);
+        (report::own_table(&rows), true)
+    } else {
+        let rows: Vec<Row> = turns.iter().flat_map(|t| t.rows(&peers)).collect();
+        results.json("", &rows.iter().map(|row| &row.timing).collect::<Vec<_>>())?;
+        results.json(".agreement", &rows.iter().map(|row| &row.agreement).collect::<Vec<_>>())?;
+        (report::table(&rows), rows.iter().all(|row| row.timing.ratio.is_some()))
+    };
+    if let Some(roofline) = roofline {
+        table += &format!("\n{}", roofline.table());
+        results.json(".limits", &roofline)?;
+        results.text(".roofline.svg", &roofline.figure().svg)?;
     }
-    let rows: Vec<Row> = turns.iter().flat_map(|t| t.rows(&peers)).collect();
-    let table = report::table(&rows);
-    print!("{table}");
-    results.json("", &rows.iter().map(|row| &row.timing).collect::<Vec<_>>())?;
-    results.json(".agreement", &rows.iter().map(|row| &row.agreement).collect::<Vec<_>>())?;
     results.text(".md", &table)?;
-    Ok(rows.iter().all(|row| row.timing.ratio.is_some()))
+    print!("{table}");
+    Ok(agreed)
 }
 
 /// Hands the inputs to every side and compares what they make of them.
@@ -138,7 +146,7 @@ fn check(workload: &mut Workload, peers: &mut [Peer], turns: &mut Turns, folder:
     workload.inputs.write(&inputs)?;
     let expected = workload.outputs()?;
     expected.write(folder.join("outputs").join(format!("{}.ours.safetensors", workload.name)))?;
-    for (peer, turns) in peers.iter_mut().zip(&mut turns.peers) {
+    for (peer, turns) in peers.iter_mut().zip(&mut turns.peers).filter(|(peer, _)| peer.covers(workload.name)) {
         let outputs = folder.join("outputs").join(format!("{}.{}.safetensors", workload.name, peer.name));
         match peer.outputs(workload.name, &inputs, &outputs) {
             Ok(found) => match statistics::difference(&expected, &found) {
@@ -158,27 +166,33 @@ fn check(workload: &mut Workload, peers: &mut [Peer], turns: &mut Turns, folder:
 
 /// How much processor time each side takes while it is another's turn.
 struct Idle {
-    processes: Vec<u32>,
+    /// Ours and the peers'; none for one that does not run.
+    processes: Vec<Option<u32>>,
     waited: Vec<Duration>,
     used: Vec<Duration>,
 }
 
 impl Idle {
     fn new(peers: &[Peer]) -> Self {
-        let processes: Vec<u32> = std::iter::once(std::process::id()).chain(peers.iter().map(Peer::id)).collect();
+        let processes: Vec<Option<u32>> = std::iter::once(Some(std::process::id())).chain(peers.iter().map(Peer::id)).collect();
         let zeros = vec![Duration::ZERO; processes.len()];
         Self { processes, waited: zeros.clone(), used: zeros }
+    }
+
+    fn running(&self) -> Vec<u32> {
+        self.processes.iter().flatten().copied().collect()
     }
 
     /// A turn of the side `active`, after the pause.
     fn around<R>(&mut self, active: usize, turn: impl FnOnce() -> R) -> R {
         std::thread::sleep(PAUSE);
-        let before: Vec<_> = self.processes.iter().map(|&id| report::processor_time(id)).collect();
+        let used = |id: Option<u32>| report::processor_time(id?);
+        let before: Vec<_> = self.processes.iter().map(|&id| used(id)).collect();
         let start = Instant::now();
         let result = turn();
         let elapsed = start.elapsed();
         for (side, before) in before.into_iter().enumerate() {
-            if let (true, Some(before), Some(after)) = (side != active, before, report::processor_time(self.processes[side])) {
+            if let (true, Some(before), Some(after)) = (side != active, before, used(self.processes[side])) {
                 self.waited[side] += elapsed;
                 self.used[side] += after.saturating_sub(before);
             }

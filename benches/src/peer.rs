@@ -1,4 +1,4 @@
-//! A peer: a Python process that reads one command a line and answers each with one line of JSON.
+//! A peer: a process that reads one command a line and answers each with one line of JSON.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -7,51 +7,58 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use gradus_checkpoint::Checkpoint;
 use serde_json::Value;
 
+use crate::statistics;
 use crate::workloads::Workload;
-use crate::{Failure, statistics};
 
-/// A running peer. What goes wrong after its start is a message for its rows, not the end of the run.
+/// A peer. What goes wrong with it is a message for its rows, not the end of the run.
 pub(crate) struct Peer {
-    /// `torch` or `jax`.
+    /// `torch`, `jax`, `candle` or `burn`.
     pub(crate) name: &'static str,
-    /// Its version.
+    /// Its version; empty where it does not run.
     pub(crate) version: String,
+    link: Result<Link, String>,
+}
+
+/// A running process.
+struct Link {
     process: Child,
     commands: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
 
-/// Starts every peer.
-pub(crate) fn start_all(python: &Path, threads: usize) -> Result<Vec<Peer>, Failure> {
-    let start = |name| Peer::start(name, python, threads).map_err(|message| Failure::Peer { name, message });
-    ["torch", "jax"].into_iter().map(start).collect()
+/// What the Rust frameworks run: neither has per-example gradients or forward mode, and second derivatives and Jacobians are out
+/// of scope for both.
+const RUST: [&str; 8] = ["W1", "W2", "W3", "W4", "W5", "W9", "W10", "W11"];
+
+/// Starts every peer: those in Python where one is given, those in Rust where their program is.
+pub(crate) fn start_all(python: Option<&Path>, rust: Option<&Path>, threads: usize) -> Vec<Peer> {
+    let script = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("peers/workloads_{name}.py"));
+    let python = python.into_iter().flat_map(|python| ["torch", "jax"].map(|name| (name, python, script(name))));
+    let rust = rust.into_iter().flat_map(|program| ["candle", "burn"].map(|name| (name, program, name.into())));
+    python.chain(rust).map(|(name, program, first)| Peer::start(name, program, &first, threads)).collect()
 }
 
 impl Peer {
-    fn start(name: &'static str, python: &Path, threads: usize) -> Result<Self, String> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("peers/workloads_{name}.py"));
-        let count = threads.to_string();
-        let mut process = Command::new(python)
-            .arg(script)
-            .arg(&count)
-            // NPROC is the size of XLA's thread pool.
-            .envs(["OMP_NUM_THREADS", "MKL_NUM_THREADS", "NPROC"].map(|key| (key, &count)))
-            .env("JAX_PLATFORMS", "cpu")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("cannot run {}: {error}", python.display()))?;
-        let (Some(commands), Some(answers)) = (process.stdin.take(), process.stdout.take()) else {
-            return Err("the process has no pipes".into());
-        };
-        let mut peer = Self { name, version: String::new(), process, commands, answers: BufReader::new(answers) };
-        peer.version = peer.ask("version")?.as_str().unwrap_or_default().to_owned();
-        Ok(peer)
+    fn start(name: &'static str, program: &Path, first: &Path, threads: usize) -> Self {
+        let mut peer = Self { name, version: String::new(), link: Link::start(program, first, threads) };
+        match peer.ask("version") {
+            Ok(version) => peer.version = version.as_str().unwrap_or_default().to_owned(),
+            Err(message) => {
+                eprintln!("warning: {name}: {message}");
+                peer.link = Err(message);
+            }
+        }
+        peer
     }
 
-    /// The process id.
-    pub(crate) fn id(&self) -> u32 {
-        self.process.id()
+    /// Whether the peer is asked for a workload.
+    pub(crate) fn covers(&self, workload: &str) -> bool {
+        !matches!(self.name, "candle" | "burn") || RUST.contains(&workload)
+    }
+
+    /// The process id; none where it does not run.
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.link.as_ref().ok().map(|link| link.process.id())
     }
 
     /// Reads the inputs of a workload, does it once and returns what came out.
@@ -66,6 +73,30 @@ impl Peer {
         let answer = self.ask(&format!("run\t{}\t{}\t{}", workload.name, workload.warm_up(), workload.calls))?;
         let times: Vec<f64> = answer.as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
         if times.len() == workload.calls { Ok(statistics::median(&times)) } else { Err(format!("{} times came back", times.len())) }
+    }
+
+    fn ask(&mut self, command: &str) -> Result<Value, String> {
+        self.link.as_mut().map_err(|message| message.clone())?.ask(command)
+    }
+}
+
+impl Link {
+    fn start(program: &Path, first: &Path, threads: usize) -> Result<Self, String> {
+        let count = threads.to_string();
+        let mut process = Command::new(program)
+            .arg(first)
+            .arg(&count)
+            // NPROC is the size of XLA's thread pool, RAYON_NUM_THREADS that of the Rust frameworks.
+            .envs(["OMP_NUM_THREADS", "MKL_NUM_THREADS", "NPROC", "RAYON_NUM_THREADS"].map(|key| (key, &count)))
+            .env("JAX_PLATFORMS", "cpu")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("cannot run {}: {error}", program.display()))?;
+        match (process.stdin.take(), process.stdout.take()) {
+            (Some(commands), Some(answers)) => Ok(Self { process, commands, answers: BufReader::new(answers) }),
+            _ => Err("the process has no pipes".into()),
+        }
     }
 
     fn ask(&mut self, command: &str) -> Result<Value, String> {
@@ -85,7 +116,7 @@ impl Peer {
     }
 }
 
-impl Drop for Peer {
+impl Drop for Link {
     fn drop(&mut self) {
         // It may have ended already.
         let _ = writeln!(self.commands, "quit");

@@ -10,10 +10,11 @@ use serde::Serialize;
 use crate::Failure;
 use crate::peer::Peer;
 use crate::statistics::{median, quantile};
+use crate::targets::target;
 
 /// What was measured of one workload.
 pub(crate) struct Turns {
-    workload: &'static str,
+    pub(crate) workload: &'static str,
     /// The median of each of our turns, in ms.
     pub(crate) ours: Vec<f64>,
     /// The same of each peer.
@@ -82,7 +83,8 @@ impl Turns {
     }
 
     pub(crate) fn rows(&self, peers: &[Peer]) -> Vec<Row> {
-        peers.iter().zip(&self.peers).map(|(peer, turns)| self.row(peer.name, turns)).collect()
+        let running = peers.iter().zip(&self.peers).filter(|(peer, _)| peer.covers(self.workload));
+        running.map(|(peer, turns)| self.row(peer.name, turns)).collect()
     }
 
     fn row(&self, peer: &'static str, turns: &PeerTurns) -> Row {
@@ -107,8 +109,8 @@ fn spread(values: &[f64]) -> [f64; 2] {
 /// The rows as a Markdown table.
 pub(crate) fn table(rows: &[Row]) -> String {
     let mut table = String::from(
-        "| workload | peer  | ours ms | peer ms | ratio | p10–p90     | difference |\n\
-         |----------|-------|--------:|--------:|------:|-------------|------------|\n",
+        "| workload    | peer   | ours ms | peer ms | ratio | p10–p90     | floor (aim)  | reached | difference |\n\
+         |-------------|--------|--------:|--------:|------:|-------------|--------------|---------|------------|\n",
     );
     for Row { timing, agreement } in rows {
         let number = |x: Option<f64>, decimals: usize| x.map_or("–".to_owned(), |x| format!("{x:.decimals$}"));
@@ -117,15 +119,18 @@ pub(crate) fn table(rows: &[Row]) -> String {
             (None, Some([low, high])) => format!("{low:.2}–{high:.2}"),
             (None, None) => "–".to_owned(),
         };
+        let target = target(timing.workload, timing.peer);
+        let wanted = target.map_or("–".to_owned(), |t| t.aim.map_or(t.floor.to_string(), |aim| format!("{} ({aim})", t.floor)));
         let _ = writeln!(
             table,
-            "| {:<8} | {:<5} | {:>7} | {:>7} | {:>5} | {:<11} | {:<10} |",
+            "| {:<11} | {:<6} | {:>7} | {:>7} | {:>5} | {:<11} | {wanted:<12} | {:<7} | {:<10} |",
             timing.workload,
             timing.peer,
             number(Some(timing.ours_ms), 4),
             number(timing.peer_ms, 4),
             number(timing.ratio, 2),
             spread,
+            target.zip(timing.ratio).map_or("–", |(target, ratio)| target.reached(ratio)),
             agreement.difference.map_or("–".to_owned(), |d| format!("{d:.0e}")),
         );
     }
@@ -134,10 +139,10 @@ pub(crate) fn table(rows: &[Row]) -> String {
 
 /// Our times alone as a Markdown table.
 pub(crate) fn own_table(rows: &[Own]) -> String {
-    let mut table = String::from("| workload | ms      | p10–p90         |\n|----------|--------:|-----------------|\n");
+    let mut table = String::from("| workload    | ms      | p10–p90         |\n|-------------|--------:|-----------------|\n");
     for Own { workload, ours_ms, spread: [low, high] } in rows {
         let spread = format!("{low:.4}–{high:.4}");
-        let _ = writeln!(table, "| {workload:<8} | {ours_ms:>7.4} | {spread:<15} |");
+        let _ = writeln!(table, "| {workload:<11} | {ours_ms:>7.4} | {spread:<15} |");
     }
     table
 }
@@ -256,7 +261,8 @@ mod tests {
         assert_eq!((row.timing.ours_ms, row.timing.peer_ms, row.timing.ratio), (2.0, Some(4.0), Some(2.0)));
         let [low, high] = row.timing.spread.unwrap();
         assert!((low - 1.2).abs() < 1e-12 && (high - 2.8).abs() < 1e-12); // of the ratios 2, 3, 1
-        assert!(table(&[row]).contains("| W1       | torch |  2.0000 |  4.0000 |  2.00 | 1.20–2.80   | 1e-6       |"));
+        let line = "| W1          | torch  |  2.0000 |  4.0000 |  2.00 | 1.20–2.80   | 1.3 (2)      | aim     | 1e-6       |";
+        assert!(table(&[row]).contains(line));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Our side of the workloads: what they have in common, and the list of them.
 
+mod cost;
 mod functions;
 mod training;
 
@@ -12,6 +13,8 @@ use gradus_optimizers::Rule;
 use rand::RngExt;
 use rand_distr::StandardNormal;
 
+pub(crate) use cost::Cost;
+
 use crate::{Failure, statistics};
 
 /// A workload that is ready to run.
@@ -22,6 +25,8 @@ pub(crate) struct Workload {
     pub(crate) calls: usize,
     /// The largest relative Euclidean difference of outputs that counts as the same.
     pub(crate) tolerance: f64,
+    /// The least work that it can be done with.
+    pub(crate) cost: Cost,
     /// What every side starts from.
     pub(crate) inputs: Checkpoint,
     work: Box<dyn Work>,
@@ -31,13 +36,14 @@ pub(crate) struct Workload {
 pub(crate) type Make = fn() -> Result<Workload, Failure>;
 
 /// Every workload by name.
-pub(crate) const ALL: [(&str, Make); 15] = [
+pub(crate) const ALL: [(&str, Make); 16] = [
     ("W1", training::w1),
     ("W2", training::w2),
     ("W3", training::w3),
     ("W4", training::w4),
     ("W5", training::w5),
     ("W6", functions::w6),
+    ("W6-gradient", functions::w6_gradient),
     ("W7", functions::w7),
     ("W7-fisher", functions::w7_fisher),
     ("W7-gram", functions::w7_gram),
