@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 use std::thread::LocalKey;
 
+use crate::kernels::convolution::Tiled;
 use crate::kernels::matmul::{self, Finish, GemmFn, Matrix, Processor, Tiles};
 use crate::kernels::{Pool, functions};
 use crate::node::Doomed;
@@ -33,6 +34,7 @@ pub trait Scalar:
     + Div<Output = Self>
     + Neg<Output = Self>
     + AddAssign
+    + Tiled
     + 'static
 {
     /// The other precision.

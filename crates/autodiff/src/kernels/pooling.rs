@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::functions::is_nan;
-use super::{Buffer, PARALLEL};
+use super::{Buffer, PARALLEL, vectorised};
 use crate::Scalar;
 
 /// What a window covers of one axis: `count` entries from `first` in steps of `step`, all inside the image. Means divide by
@@ -24,6 +24,24 @@ pub(crate) struct Span {
 pub(crate) struct Windows {
     pub(crate) input: [usize; 3],
     pub(crate) spans: [Arc<[Span]>; 3],
+}
+
+/// Whether `x` is taken for the greatest where `top` was so far.
+#[inline(always)]
+fn better<T: Scalar>(x: T, top: T) -> bool {
+    (x > top) | (is_nan(x) & !is_nan(top))
+}
+
+/// The greatest element of a square, and its number. Without branches, which would be guessed wrongly half of the time.
+#[inline(always)]
+fn greatest<T: Scalar>(&[first, second]: &[T; 2], &[third, fourth]: &[T; 2]) -> (T, usize) {
+    let (mut top, mut number) = (first, 0);
+    for (i, x) in [(1, second), (2, third), (3, fourth)] {
+        let taken = better(x, top);
+        top = if taken { x } else { top };
+        number = number.max(i * usize::from(taken));
+    }
+    (top, number)
 }
 
 impl Windows {
@@ -113,7 +131,6 @@ impl Windows {
     /// Where the greatest element of each window is; the first of ties, and the first NaN before all. No window is empty.
     pub(crate) fn argmax<T: Scalar>(&self, x: &[T], planes: usize) -> Arc<[usize]> {
         let (pixels, outputs, even) = (self.pixels(), self.outputs(), self.even_stride());
-        let better = |x: T, top: T| (x > top) | (is_nan(x) & !is_nan(top));
         let mut best: Arc<[usize]> = std::iter::repeat_n(0, planes * outputs).collect();
         self.each_plane(Arc::make_mut(&mut best), outputs, |plane, best| {
             let offset = plane * pixels;
@@ -130,6 +147,69 @@ impl Windows {
             }
         });
         best
+    }
+
+    /// Whether windows are the squares of two by two side by side, and what is left over at the ends.
+    fn are_squares(&self) -> bool {
+        let even = |axis: usize| self.spans[axis].iter().enumerate().all(|(i, span)| (span.first, span.count, span.step) == (2 * i, 2, 1));
+        self.spans[0].iter().enumerate().all(|(i, span)| (span.first, span.count) == (i, 1)) && even(1) && even(2)
+    }
+
+    /// Calls `f(outputs, places of the upper pixels, places of the lower pixels)` for each row of squares.
+    #[inline(always)]
+    fn each_row_of_squares(&self, mut f: impl FnMut(Range<usize>, Range<usize>, Range<usize>)) {
+        let ([_, height, width], [depth, rows, columns]) =
+            (self.spans.each_ref().map(|spans| spans.len()), [self.spans[0].len(), self.input[1], self.input[2]]);
+        for (row, (d, h)) in (0..depth).flat_map(|d| (0..height).map(move |h| (d, h))).enumerate() {
+            let upper = (d * rows + 2 * h) * columns;
+            f(row * width..(row + 1) * width, upper..upper + 2 * width, upper + columns..upper + columns + 2 * width);
+        }
+    }
+
+    /// The greatest element of each window; a NaN before all. No window is empty.
+    pub(crate) fn maximum<T: Scalar>(&self, x: &[T], planes: usize) -> Buffer<T> {
+        let (pixels, outputs) = (self.pixels(), self.outputs());
+        let mut y = Buffer::stale(planes * outputs);
+        if self.are_squares() {
+            self.each_plane(&mut y, outputs, |plane, y| {
+                let x = &x[plane * pixels..(plane + 1) * pixels];
+                vectorised(|| {
+                    self.each_row_of_squares(|row, upper, lower| {
+                        let pairs = x[upper].as_chunks::<2>().0.iter().zip(x[lower].as_chunks::<2>().0);
+                        y[row].iter_mut().zip(pairs).for_each(|(y, (upper, lower))| *y = greatest(upper, lower).0);
+                    })
+                });
+            });
+        } else {
+            let places = self.argmax(x, planes);
+            y.iter_mut().zip(places.iter()).for_each(|(y, &place)| *y = x[place]);
+        }
+        y
+    }
+
+    /// The gradient of [`Windows::maximum`] at `x`: goes to the first of ties, and to the first NaN before all.
+    pub(crate) fn maximum_gradient<T: Scalar>(&self, x: &[T], g: &[T], planes: usize) -> Buffer<T> {
+        let (pixels, outputs) = (self.pixels(), self.outputs());
+        let mut d = Buffer::filled(T::ZERO, planes * pixels);
+        if self.are_squares() {
+            self.each_plane(&mut d, pixels, |plane, d| {
+                let (x, g) = (&x[plane * pixels..(plane + 1) * pixels], &g[plane * outputs..(plane + 1) * outputs]);
+                vectorised(|| {
+                    self.each_row_of_squares(|row, upper, lower| {
+                        let (first, below) = (upper.start, lower.start - upper.start);
+                        let pairs = x[upper].as_chunks::<2>().0.iter().zip(x[lower].as_chunks::<2>().0);
+                        for (i, (&g, (upper, lower))) in g[row].iter().zip(pairs).enumerate() {
+                            let (_, number) = greatest(upper, lower);
+                            d[first + 2 * i + (number & 1) + (number >> 1) * below] = g;
+                        }
+                    })
+                });
+            });
+        } else {
+            let places = self.argmax(x, planes);
+            places.iter().zip(g).for_each(|(&place, &g)| d[place] += g);
+        }
+        d
     }
 
     /// The mean of each window.
@@ -169,5 +249,34 @@ impl Windows {
             }
         });
         x
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Squares of two by two are those that [`Windows::argmax`] finds, with ties, NaN and sizes that are left over.
+    #[test]
+    fn squares_are_windows() {
+        for (depth, height, width) in [(1, 2, 2), (1, 28, 28), (1, 7, 5), (3, 4, 33), (2, 3, 2)] {
+            let (planes, pixels) = (3, depth * height * width);
+            let pairs = |n: usize| (0..n / 2).map(|i| Span { first: 2 * i, count: 2, step: 1, divisor: 2 }).collect::<Arc<[Span]>>();
+            let whole = (0..depth).map(|first| Span { first, count: 1, step: 1, divisor: 1 }).collect();
+            let windows = Windows { input: [depth, height, width], spans: [whole, pairs(height), pairs(width)] };
+            assert!(windows.are_squares());
+            let value = |i: usize| match i.wrapping_mul(2_654_435_761) >> 9 & 7 {
+                7 => f32::NAN,
+                other => other as f32 / 2.0 - 1.0,
+            };
+            let x: Vec<f32> = (0..planes * pixels).map(value).collect();
+            let places = windows.argmax(&x, planes);
+            let g: Vec<f32> = (0..places.len()).map(|i| i as f32 + 1.0).collect();
+            let y = windows.maximum(&x, planes);
+            assert!(y.iter().zip(places.iter()).all(|(y, &place)| y.to_bits() == x[place].to_bits()));
+            let mut expected = vec![0.0; x.len()];
+            places.iter().zip(&g).for_each(|(&place, &g)| expected[place] = g);
+            assert_eq!(windows.maximum_gradient(&x, &g, planes)[..], expected[..]);
+        }
     }
 }

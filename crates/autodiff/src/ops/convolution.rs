@@ -83,6 +83,9 @@ struct Operation {
     geometry: Geometry,
 }
 
+/// The parent that is a bias.
+const BIAS: usize = 2;
+
 struct Bilinear<T: Scalar> {
     kind: Kind,
     operation: Operation,
@@ -122,14 +125,10 @@ impl Operation {
     /// The output, or its transpose, plus a bias for each of its channels.
     #[track_caller]
     fn with_bias<T: Scalar>(self, kind: Kind, a: &Tensor<T>, b: &Tensor<T>, bias: Option<&Tensor<T>>) -> Result<Tensor<T>, TensorError> {
-        let Some(bias) = bias else { return Ok(self.apply(kind, a, b)) };
-        let channels = self.shape(kind)[1];
-        if bias.shape() != [channels] {
-            return Err(a.mismatch(self.name, bias));
+        match bias {
+            Some(bias) if bias.shape() != [self.shape(kind)[1]] => Err(a.mismatch(self.name, bias)),
+            _ => Ok(self.apply_with(kind, a, b, bias)),
         }
-        let mut shape = vec![1; self.axes + 2];
-        shape[1] = channels;
-        Ok(self.apply(kind, a, b) + bias.reshape(&shape))
     }
 
     fn shape(&self, kind: Kind) -> Vec<usize> {
@@ -142,15 +141,30 @@ impl Operation {
         [&lead, &sizes[3 - self.axes..]].concat()
     }
 
+    #[track_caller]
     fn apply<T: Scalar>(self, kind: Kind, a: &Tensor<T>, b: &Tensor<T>) -> Tensor<T> {
-        let (x, y) = (a.as_slice(), b.as_slice());
+        self.apply_with(kind, a, b, None)
+    }
+
+    /// The bias is one for each channel of an output or of images.
+    #[track_caller]
+    fn apply_with<T: Scalar>(self, kind: Kind, a: &Tensor<T>, b: &Tensor<T>, bias: Option<&Tensor<T>>) -> Tensor<T> {
+        let (x, y, start) = (a.as_slice(), b.as_slice(), bias.map(Tensor::as_slice));
         let values = match kind {
-            Kind::Output => self.geometry.convolve(x, y),
-            Kind::Images => self.geometry.convolve_transposed(x, y),
+            Kind::Output => self.geometry.convolve(x, y, start),
+            Kind::Images => self.geometry.convolve_transposed(x, y, start),
             Kind::Filters => self.geometry.correlate(x, y),
         };
         let y = Tensor::raw(values, crate::tensor::checked(&self.shape(kind)));
-        y.record([a.node().cloned(), b.node().cloned(), None], || Bilinear { kind, operation: self, a: a.clone(), b: b.clone() })
+        let parents = [a.node().cloned(), b.node().cloned(), bias.and_then(Tensor::node).cloned()];
+        y.record(parents, || Bilinear { kind, operation: self, a: a.clone(), b: b.clone() })
+    }
+
+    /// The shape that a bias is broadcast from.
+    fn bias_shape(&self, kind: Kind) -> Vec<usize> {
+        let mut shape = vec![1; self.axes + 2];
+        shape[1] = self.shape(kind)[1];
+        shape
     }
 
     /// [`Operation::apply`] to each tensor of a stack in place of operand `which`, stacked. In `output[batch, filter] =
@@ -234,6 +248,11 @@ impl<T: Scalar> Rule<T> for Bilinear<T> {
                 },
             );
         }
+        if cx.wants(BIAS) {
+            let shape = self.operation.bias_shape(self.kind);
+            let sum = cx.sum_to(&g, &shape);
+            cx.add(BIAS, sum.reshape(&cx.shape(&shape[1..2])));
+        }
     }
     fn stacks(&self) -> bool {
         true
@@ -243,6 +262,10 @@ impl<T: Scalar> Rule<T> for Bilinear<T> {
     }
     fn example_factor(&self, parent: usize, g: &Tensor<T>, batch: usize, recording: bool) -> Option<Factor<T>> {
         let geometry = self.operation.geometry;
+        if parent == BIAS {
+            let shape = crate::tensor::checked(&self.operation.bias_shape(self.kind));
+            return Factor::of_repeated(g, &shape, batch);
+        }
         if self.kind == Kind::Filters || parent != 1 || !geometry.batch.is_multiple_of(batch) {
             return None;
         }

@@ -310,7 +310,7 @@ impl<T: Scalar> Tensor<T> {
 
     /// The transpose of [`Tensor::take`]: zeros of `shape`, to which the elements are added at the given places.
     #[track_caller]
-    fn put(&self, name: &'static str, places: &Arc<[usize]>, shape: Shape) -> Self {
+    pub(super) fn put(&self, name: &'static str, places: &Arc<[usize]>, shape: Shape) -> Self {
         let mut values = Buffer::filled(T::ZERO, shape.count());
         places.iter().zip(self.as_slice()).for_each(|(&i, &x)| values[i] += x);
         let input = *self.shape_ref();

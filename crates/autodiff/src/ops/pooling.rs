@@ -95,6 +95,36 @@ impl<T: Scalar> Rule<T> for Mean {
     }
 }
 
+/// The greatest element of each window. Where it is is found again for the gradient: that is quicker than to write it down.
+struct Maximum<T: Scalar> {
+    name: &'static str,
+    windows: Windows,
+    x: Tensor<T>,
+}
+
+impl<T: Scalar> Maximum<T> {
+    fn planes(&self) -> usize {
+        self.x.shape()[..2].iter().product()
+    }
+}
+
+impl<T: Scalar> Rule<T> for Maximum<T> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+    fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>) {
+        let (x, input) = (self.x.as_slice(), *self.x.shape_ref());
+        let gradient = match cx.is_plain(&g) {
+            true => Tensor::raw(self.windows.maximum_gradient(x, g.as_slice(), self.planes()), input),
+            false => g.put(self.name, &self.windows.argmax(x, self.planes()), input),
+        };
+        cx.add(0, gradient);
+    }
+    fn keeps_examples(&self, _: usize, batch: usize) -> bool {
+        self.x.shape()[0].is_multiple_of(batch)
+    }
+}
+
 /// What is made of each window.
 #[derive(Clone, Copy, PartialEq)]
 enum Pool {
@@ -147,7 +177,10 @@ impl<T: Scalar> Tensor<T> {
         }
         let windows = Windows { input: three(input, 1), spans };
         Ok(match pool {
-            Pool::Maximum => self.take(name, &windows.argmax(self.as_slice(), shape[..2].iter().product()), shape),
+            Pool::Maximum => {
+                let values = windows.maximum(self.as_slice(), shape[..2].iter().product());
+                Tensor::raw(values, shape).record([self.node().cloned(), None, None], || Maximum { name, windows, x: self.detach() })
+            }
             Pool::Mean => mean(self, name, &windows, D, false),
         })
     }
