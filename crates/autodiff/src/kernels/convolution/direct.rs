@@ -345,7 +345,7 @@ impl<T: Scalar> Direct<T> {
                         let rows =
                             Rows { source: framed, first: run.source + from * self.source_step, step: self.source_step, count: to - from };
                         let out = staged.next(run.result + from * self.result_step, to - from, y);
-                        self.tile.product(vectors, rows, depth.all(), b, Some(&start), out, width);
+                        self.tile.product(vectors, rows, depth.all(), b, Some(&start), (out, width));
                     }
                 }
                 staged.write(y);
@@ -457,7 +457,7 @@ impl<T: Scalar> Direct<T> {
                         let (from, to) = (tile * count / tiles, (tile + 1) * count / tiles);
                         let rows = Rows { source: framed, first: source + from * source_step, step: source_step, count: to - from };
                         let out = &mut sums[(row + from * row_step) * width..];
-                        self.tile.product(vectors, rows, depth, columns, None, out, row_step * width);
+                        self.tile.product(vectors, rows, depth, columns, None, (out, row_step * width));
                     }
                 }
             }

@@ -79,6 +79,7 @@ struct Square<T> {
     out_step: usize,
 }
 
+#[allow(dead_code)] // Not read where there are no kernels.
 struct Operands<'a, T> {
     rows: *const T,
     step: usize,
@@ -101,8 +102,7 @@ impl<T: Scalar> Tile<T> {
         depth: Depth<'_>,
         b: &[T],
         start: Option<&[T]>,
-        out: &mut [T],
-        out_step: usize,
+        (out, out_step): (&mut [T], usize),
     ) {
         let lanes = vectors * self.lanes;
         let Rows { source, first, step, count } = rows;
