@@ -174,7 +174,7 @@ impl Geometry {
     /// The kernels for a direct convolution, if the processor has any and there are at least `few` of `lanes`. An image of
     /// which every pixel is a patch is a matrix already.
     fn tile<T: Scalar>(&self, lanes: usize, few: usize) -> Option<Tile<T>> {
-        let [fastest, second] = T::tiles();
+        let [fastest, second] = T::row_tiles();
         fastest.or(second).filter(|_| lanes >= few && self.filters >= FEW && !self.is_pointwise())
     }
 

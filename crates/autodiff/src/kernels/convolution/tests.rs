@@ -57,7 +57,7 @@ fn check<T: Scalar>(g: Geometry) {
     };
     all("chosen", [g.convolve(&x, &w, Some(&y_bias)), g.convolve_transposed(&dy, &w, Some(&x_bias)), g.correlate(&x, &dy)]);
     all("patches", [g.convolve_patches(&x, &w, Some(&y_bias)), g.transpose_patches(&dy, &w, Some(&x_bias)), g.correlate_patches(&x, &dy)]);
-    for tile in T::tiles().into_iter().flatten() {
+    for tile in T::row_tiles().into_iter().flatten() {
         let [filter, channel] = g.weight_steps();
         if let (Some(output), Some(images)) = (g.output_directly(tile), g.images_directly(tile)) {
             all(

@@ -293,11 +293,11 @@ fn supported<T: Copy>([avx512, avx2]: [Tile<T>; 2]) -> [Option<Tile<T>>; 2] {
 #[allow(unreachable_pub)] // A supertrait of a public, sealed trait.
 pub trait Tiled: Copy + 'static {
     #[doc(hidden)]
-    fn tiles() -> [Option<Tile<Self>>; 2];
+    fn row_tiles() -> [Option<Tile<Self>>; 2];
 }
 
 impl Tiled for f32 {
-    fn tiles() -> [Option<Tile<Self>>; 2] {
+    fn row_tiles() -> [Option<Tile<Self>>; 2] {
         #[cfg(all(target_arch = "x86_64", not(miri)))]
         return supported(x86::F32);
         #[cfg(not(all(target_arch = "x86_64", not(miri))))]
@@ -306,7 +306,7 @@ impl Tiled for f32 {
 }
 
 impl Tiled for f64 {
-    fn tiles() -> [Option<Tile<Self>>; 2] {
+    fn row_tiles() -> [Option<Tile<Self>>; 2] {
         #[cfg(all(target_arch = "x86_64", not(miri)))]
         return supported(x86::F64);
         #[cfg(not(all(target_arch = "x86_64", not(miri))))]
