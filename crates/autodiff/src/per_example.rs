@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::kernels::{Buffer, pointwise};
+use crate::kernels::{Buffer, PARALLEL, pointwise, reduce};
 use crate::node::{Found, Level, Mode, NodeRef, run_rule};
 use crate::transforms::{left, stop_gradient, variables};
 use crate::{MAX_RANK, Params, Scalar, Tensor};
@@ -550,10 +550,16 @@ fn squared_norms<T: Scalar>(factors: &[Factor<T>], batch: usize, count: usize) -
     use rayon::prelude::*;
     let norm = |row: &mut Vec<T>, (b, norm): (usize, &mut T)| {
         write_example(factors, batch, b, row);
-        *norm = T::from_f64(row.iter().map(|g| g.to_f64() * g.to_f64()).sum());
+        *norm = T::from_f64(reduce::sum_of_squares(row));
     };
-    let mut norms = Buffer::filled(T::ZERO, batch);
-    norms.par_iter_mut().enumerate().for_each_init(|| vec![T::ZERO; count], norm);
+    let mut norms = Buffer::stale(batch);
+    let row = || vec![T::ZERO; count];
+    if batch * count < PARALLEL {
+        let mut row = row();
+        norms.iter_mut().enumerate().for_each(|place| norm(&mut row, place));
+    } else {
+        norms.par_iter_mut().enumerate().for_each_init(row, norm);
+    }
     Tensor::raw(norms, crate::tensor::checked(&[batch]))
 }
 
@@ -567,12 +573,13 @@ fn sum_of_squared_rows<T: Scalar>(shape: &[usize], own: &[Factor<T>], batch: usi
         let mut row = vec![T::ZERO; count];
         for b in first..(first + size).min(batch) {
             write_example(own, batch, b, &mut row);
-            total.iter_mut().zip(&row).for_each(|(t, g)| *t += g.to_f64() * g.to_f64());
+            reduce::add_squares(&mut total, &row);
         }
         total
     };
     let firsts: Vec<usize> = (0..batch).step_by(size).collect();
-    let totals: Vec<Vec<f64>> = firsts.into_par_iter().map(group).collect();
+    let totals: Vec<Vec<f64>> =
+        if batch * count < PARALLEL { firsts.into_iter().map(group).collect() } else { firsts.into_par_iter().map(group).collect() };
     let sum = |i: usize| T::from_f64(totals.iter().map(|total| total[i]).sum());
     Tensor::from_fn(shape, sum)
 }
@@ -630,6 +637,7 @@ impl<P: Params> ExampleGrads<P> {
                 rows.square().product(&columns.square(), true, false).reshape(x.shape())
             }
             [Factor::Rows { indices, rows, .. }] => rows.square().scatter(0, indices, x.shape()[0]).reshape(x.shape()),
+            [Factor::Dense(rows)] => rows.square().sum_axis(0).reshape(x.shape()),
             _ if recorded(own) => dense(own, self.batch, x.count(), true).square().sum_axis(0).reshape(x.shape()),
             _ => sum_of_squared_rows(x.shape(), own, self.batch),
         })
@@ -645,6 +653,7 @@ impl<P: Params> ExampleGrads<P> {
         self.sum_over_tensors(&self.params, &[self.batch], |x, own| match own {
             [Factor::Outer { rows, columns }] if rows.shape()[0] == self.batch => rows.square().sum_axis(1) * columns.square().sum_axis(1),
             [Factor::Rows { examples, rows, .. }] => rows.square().sum_axis(1).scatter(0, examples, self.batch),
+            [Factor::Dense(rows)] => rows.square().sum_axis(1),
             _ if recorded(own) => dense(own, self.batch, x.count(), true).square().sum_axis(1),
             _ => squared_norms(own, self.batch, x.count()),
         })

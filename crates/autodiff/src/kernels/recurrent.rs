@@ -4,7 +4,8 @@
 use rayon::prelude::*;
 
 use super::functions::sigmoid;
-use super::{Buffer, PARALLEL, cut, strided, vectorised};
+use super::simd::compiled;
+use super::{Buffer, PARALLEL, cut, strided};
 use crate::Scalar;
 
 /// Parts at most into which a batch is cut, and examples at least of a part: products of fewer rows are slow.
@@ -37,9 +38,9 @@ impl Cell {
     }
 }
 
-/// The values that each step keeps for the backward pass: the four gates of the first; reset, update, new and the hidden
-/// part of new of the second.
-const KEPT: usize = 4;
+/// The vectors that each step keeps for the backward pass: the four gates of an LSTM; reset, update, new and the hidden part
+/// of new of a GRU. Each has a bias.
+pub(crate) const KEPT: usize = 4;
 
 pub(crate) struct Recurrence<'a, T> {
     pub(crate) cell: Cell,
@@ -52,7 +53,7 @@ pub(crate) struct Recurrence<'a, T> {
     pub(crate) inputs: &'a [T],
     /// `[gates · hidden, hidden]`.
     pub(crate) weight: &'a [T],
-    /// Of the hidden part, `[gates · hidden]`.
+    /// `[4 · hidden]`.
     pub(crate) bias: Option<&'a [T]>,
     /// The initial states, `[batch, hidden]`: hidden, and cell where there is one.
     pub(crate) states: [&'a [T]; 2],
@@ -74,6 +75,8 @@ pub(crate) struct Backward<T: Scalar> {
     pub(crate) inputs: Buffer<T>,
     /// That of what the hidden state adds to the gates; None where it is the same.
     pub(crate) hidden: Option<Buffer<T>>,
+    /// Those of the bias for each example, `[batch, 4 · hidden]`.
+    pub(crate) bias: Buffer<T>,
     /// Those of the initial states, `[batch, hidden]`.
     pub(crate) states: [Buffer<T>; 2],
 }
@@ -89,6 +92,7 @@ struct BackwardPart<'a, T> {
     first: usize,
     inputs: &'a mut [T],
     hidden: &'a mut [T],
+    bias: &'a mut [T],
     states: [&'a mut [T]; 2],
 }
 
@@ -127,9 +131,10 @@ impl<T: Scalar> Recurrence<'_, T> {
 
     pub(crate) fn forward(&self) -> Forward<T> {
         let (steps, row) = (self.time * self.hidden, self.row());
-        let mut output = Buffer::filled(T::ZERO, self.batch * row);
-        let mut kept = Buffer::filled(T::ZERO, self.batch * KEPT * steps);
-        let mut cells = Buffer::filled(T::ZERO, self.batch * self.cells());
+        // What belongs to steps after an example's last stays arbitrary in the latter two, which nobody reads.
+        let mut output = Buffer::stale(self.batch * row);
+        let mut kept = Buffer::stale(self.batch * KEPT * steps);
+        let mut cells = Buffer::stale(self.batch * self.cells());
         let weight = strided::transpose(self.weight, self.gates(), self.hidden);
         {
             let (mut output, mut kept, mut cells) = (&mut output[..], &mut kept[..], &mut cells[..]);
@@ -153,28 +158,30 @@ impl<T: Scalar> Recurrence<'_, T> {
         let count = part.output.len() / row;
         let own = part.first * n..(part.first + count) * n;
         let mut states = self.states.map(|state| state.get(own.clone()).unwrap_or_default().to_vec());
-        let mut sums = vec![T::ZERO; count * gates];
+        let mut sums = Buffer::stale(count * gates);
+        let zeros = Buffer::filled(T::ZERO, KEPT * n);
+        let bias = parts(self.bias.unwrap_or(&zeros));
         for step in 0..self.time {
-            if let Some(bias) = self.bias {
-                sums.chunks_exact_mut(gates).for_each(|sums| sums.copy_from_slice(bias));
-            }
-            T::gemm([count, gates, n], (&states[0], false), (weight, false), &mut sums, self.bias.is_some(), 1);
-            for e in (0..count).filter(|e| self.active(part.first + e, step)) {
+            T::gemm([count, gates, n], (&states[0], false), (weight, false), &mut sums, false, 1);
+            for e in 0..count {
+                let output = &mut part.output[e * row + step * n..e * row + (step + 1) * n];
+                if !self.active(part.first + e, step) {
+                    output.fill(T::ZERO);
+                    continue;
+                }
                 let at = e * self.time + step;
                 let input = &self.inputs[((part.first + e) * self.time + step) * gates..][..gates];
                 let sums = &sums[e * gates..(e + 1) * gates];
-                let kept = &mut part.kept[at * KEPT * n..(at + 1) * KEPT * n];
+                let [a, b, c, d] = parts_mut(&mut part.kept[at * KEPT * n..(at + 1) * KEPT * n]);
                 let [hidden, cell] = &mut states;
                 let hidden = &mut hidden[e * n..(e + 1) * n];
                 match self.cell {
                     Cell::Lstm => {
-                        let cell = &mut cell[e * n..(e + 1) * n];
-                        vectorised(|| lstm(input, sums, kept, hidden, cell));
-                        part.cells[at * n..(at + 1) * n].copy_from_slice(cell);
+                        let (cell, cells) = (&mut cell[e * n..(e + 1) * n], &mut part.cells[at * n..(at + 1) * n]);
+                        lstm(parts(input), parts(sums), bias, a, b, c, d, cell, cells, hidden, output);
                     }
-                    Cell::Gru => vectorised(|| gru(input, sums, kept, hidden)),
+                    Cell::Gru => gru(parts(input), parts(sums), bias, a, b, c, d, hidden, output),
                 }
-                part.output[e * row + step * n..e * row + (step + 1) * n].copy_from_slice(hidden);
             }
         }
         for (i, state) in states.iter().take(self.cell.states()).enumerate() {
@@ -189,25 +196,27 @@ impl<T: Scalar> Recurrence<'_, T> {
     pub(crate) fn backward(&self, g: &[T], forward: [&[T]; 3]) -> Backward<T> {
         let (n, gates) = (self.hidden, self.gates());
         let size = self.time * gates;
-        let mut inputs = Buffer::filled(T::ZERO, self.batch * size);
+        let mut inputs = Buffer::stale(self.batch * size);
         let hidden_size = if self.cell == Cell::Gru { size } else { 0 };
-        let mut hidden = Buffer::filled(T::ZERO, self.batch * hidden_size);
+        let mut hidden = Buffer::stale(self.batch * hidden_size);
+        let mut bias = Buffer::filled(T::ZERO, self.batch * KEPT * n);
         let cell_size = if self.cell == Cell::Lstm { n } else { 0 };
-        let mut states = [Buffer::filled(T::ZERO, self.batch * n), Buffer::filled(T::ZERO, self.batch * cell_size)];
+        let mut states = [Buffer::stale(self.batch * n), Buffer::stale(self.batch * cell_size)];
         {
-            let (mut inputs, mut hidden) = (&mut inputs[..], &mut hidden[..]);
+            let (mut inputs, mut hidden, mut bias) = (&mut inputs[..], &mut hidden[..], &mut bias[..]);
             let [first_state, second_state] = &mut states;
             let (mut first_state, mut second_state) = (&mut first_state[..], &mut second_state[..]);
             let part = |(first, count): (usize, usize)| BackwardPart {
                 first,
                 inputs: cut(&mut inputs, count * size),
                 hidden: cut(&mut hidden, count * hidden_size),
+                bias: cut(&mut bias, count * KEPT * n),
                 states: [cut(&mut first_state, count * n), cut(&mut second_state, count * cell_size)],
             };
             let parts = self.parts().into_iter().map(part).collect();
             self.run(parts, |part| self.backward_part(part, g, forward));
         }
-        Backward { inputs, hidden: (self.cell == Cell::Gru).then_some(hidden), states }
+        Backward { inputs, hidden: (self.cell == Cell::Gru).then_some(hidden), bias, states }
     }
 
     fn backward_part(&self, part: BackwardPart<'_, T>, g: &[T], [output, kept, cells]: [&[T]; 3]) {
@@ -224,34 +233,38 @@ impl<T: Scalar> Recurrence<'_, T> {
                 dc[e * n..(e + 1) * n].copy_from_slice(&g[(self.time + 1) * n..]);
             }
         }
-        let mut sums = vec![T::ZERO; count * gates];
+        let mut sums = Buffer::stale(count * gates);
         for step in (0..self.time).rev() {
             for e in 0..count {
                 let sums = &mut sums[e * gates..(e + 1) * gates];
                 let example = part.first + e;
+                let own = (e * self.time + step) * gates..(e * self.time + step + 1) * gates;
                 if !self.active(example, step) {
                     sums.fill(T::ZERO);
+                    part.inputs[own.clone()].fill(T::ZERO);
+                    part.hidden.get_mut(own).into_iter().for_each(|hidden| hidden.fill(T::ZERO));
                     continue;
                 }
                 let at = example * self.time + step;
                 let g = &g[example * row + step * n..example * row + (step + 1) * n];
                 let dh = &mut dh[e * n..(e + 1) * n];
-                dh.iter_mut().zip(g).for_each(|(dh, &g)| *dh += g);
-                let kept = &kept[at * KEPT * n..(at + 1) * KEPT * n];
-                let own = (e * self.time + step) * gates..(e * self.time + step + 1) * gates;
+                let kept = parts(&kept[at * KEPT * n..(at + 1) * KEPT * n]);
+                let [bias_0, bias_1, bias_2, bias_3] = parts_mut(&mut part.bias[e * KEPT * n..(e + 1) * KEPT * n]);
                 let inputs = &mut part.inputs[own.clone()];
                 match self.cell {
                     Cell::Lstm => {
                         let cell = &cells[at * n..(at + 1) * n];
                         let before = if step > 0 { &cells[(at - 1) * n..at * n] } else { &self.states[1][example * n..(example + 1) * n] };
                         let dc = &mut dc[e * n..(e + 1) * n];
-                        vectorised(|| lstm_backward(kept, cell, before, dh, dc, inputs));
+                        let [di, df, dg, d_o] = parts_mut(&mut *inputs);
+                        lstm_backward(kept, cell, before, g, dh, dc, di, df, dg, d_o, bias_0, bias_1, bias_2, bias_3);
                         sums.copy_from_slice(inputs);
                     }
                     Cell::Gru => {
                         let at = example * row + step * n;
                         let before = if step > 0 { &output[at - n..at] } else { &self.states[0][example * n..(example + 1) * n] };
-                        vectorised(|| gru_backward(kept, before, dh, inputs, sums));
+                        let ([dr, dz, dn], [sr, sz, sn]) = (parts_mut(inputs), parts_mut(&mut *sums));
+                        gru_backward(kept, before, g, dh, dr, dz, dn, sr, sz, sn, bias_0, bias_1, bias_2, bias_3);
                         part.hidden[own].copy_from_slice(sums);
                     }
                 }
@@ -264,108 +277,133 @@ impl<T: Scalar> Recurrence<'_, T> {
     /// The hidden state before each step, `[batch, time, hidden]`.
     pub(crate) fn hidden_before(&self, output: &[T]) -> Buffer<T> {
         let (n, row) = (self.hidden, self.row());
-        let mut before = Buffer::filled(T::ZERO, self.batch * self.time * n);
+        let mut before = Buffer::stale(self.batch * self.time * n);
         if before.is_empty() {
             return before;
         }
-        for (e, before) in before.chunks_exact_mut(self.time * n).enumerate() {
+        let example = |(e, before): (usize, &mut [T])| {
             before[..n].copy_from_slice(&self.states[0][e * n..(e + 1) * n]);
             before[n..].copy_from_slice(&output[e * row..e * row + (self.time - 1) * n]);
+        };
+        if before.len() < PARALLEL {
+            before.chunks_exact_mut(self.time * n).enumerate().for_each(example);
+        } else {
+            before.par_chunks_exact_mut(self.time * n).enumerate().for_each(example);
         }
         before
     }
 }
 
-/// One step of one example (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000):
-/// `c ← f c + i g`, `h ← o tanh c`.
-#[inline(always)]
-fn lstm<T: Scalar>(input: &[T], sums: &[T], kept: &mut [T], hidden: &mut [T], cell: &mut [T]) {
-    let n = hidden.len();
-    kept.iter_mut().zip(input).zip(sums).for_each(|((k, &x), &s)| *k = x + s);
-    let (i_f, g_o) = kept.split_at_mut(2 * n);
-    let (g, o) = g_o.split_at_mut(n);
-    i_f.iter_mut().for_each(|x| *x = sigmoid(*x));
-    g.iter_mut().for_each(|x| *x = x.tanh());
-    o.iter_mut().for_each(|x| *x = sigmoid(*x));
-    let (i, f) = i_f.split_at(n);
-    for (((c, &i), &f), &g) in cell.iter_mut().zip(i).zip(f).zip(&*g) {
-        *c = f * *c + i * g;
-    }
-    for ((h, &o), &c) in hidden.iter_mut().zip(&*o).zip(&*cell) {
-        *h = o * c.tanh();
+/// A vector of `N` parts one after another.
+fn parts<T, const N: usize>(x: &[T]) -> [&[T]; N] {
+    let size = x.len() / N;
+    std::array::from_fn(|i| &x[i * size..(i + 1) * size])
+}
+
+/// The same for writing.
+fn parts_mut<T, const N: usize>(x: &mut [T]) -> [&mut [T]; N] {
+    let size = x.len() / N;
+    let mut rest = x;
+    std::array::from_fn(|_| cut(&mut rest, size))
+}
+
+compiled! {
+    /// One step of one example (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000):
+    /// `c ← f c + i g`, `h ← o tanh c`.
+    fn lstm<T: Scalar>(
+        input: [&[T]; 4], sums: [&[T]; 4], bias: [&[T]; 4], i: &mut [T], f: &mut [T], g: &mut [T], o: &mut [T], cell: &mut [T], cells: &mut [T],
+        hidden: &mut [T], output: &mut [T],
+    ) {
+        let n = hidden.len();
+        let (input, sums, bias) = (input.map(|x| &x[..n]), sums.map(|s| &s[..n]), bias.map(|b| &b[..n]));
+        let (i, f, g, o, cell) = (&mut i[..n], &mut f[..n], &mut g[..n], &mut o[..n], &mut cell[..n]);
+        let (cells, output) = (&mut cells[..n], &mut output[..n]);
+        for j in 0..n {
+            i[j] = sigmoid(input[0][j] + sums[0][j] + bias[0][j]);
+            f[j] = sigmoid(input[1][j] + sums[1][j] + bias[1][j]);
+            g[j] = (input[2][j] + sums[2][j] + bias[2][j]).tanh();
+            o[j] = sigmoid(input[3][j] + sums[3][j] + bias[3][j]);
+            cell[j] = f[j] * cell[j] + i[j] * g[j];
+            hidden[j] = o[j] * cell[j].tanh();
+            cells[j] = cell[j];
+            output[j] = hidden[j];
+        }
     }
 }
 
-/// The gradients of the gates before their functions; `dh` becomes 0, as all of it passes through the gates, and `dc` that
-/// of the cell before the step.
-#[inline(always)]
-fn lstm_backward<T: Scalar>(kept: &[T], cell: &[T], before: &[T], dh: &mut [T], dc: &mut [T], gates: &mut [T]) {
-    let n = cell.len();
-    let (i, rest) = kept.split_at(n);
-    let (f, rest) = rest.split_at(n);
-    let (g, o) = rest.split_at(n);
-    let (di, rest) = gates.split_at_mut(n);
-    let (df, rest) = rest.split_at_mut(n);
-    let (dg, d_o) = rest.split_at_mut(n);
-    for ((((d_o, dc), &c), &o), dh) in d_o.iter_mut().zip(&mut *dc).zip(cell).zip(o).zip(dh) {
-        let t = c.tanh();
-        *dc += *dh * o * (T::ONE - t * t);
-        *d_o = *dh * t * o * (T::ONE - o);
-        *dh = T::ZERO;
-    }
-    for (((di, &dc), &i), &g) in di.iter_mut().zip(&*dc).zip(i).zip(g) {
-        *di = dc * g * i * (T::ONE - i);
-    }
-    for (((dg, &dc), &i), &g) in dg.iter_mut().zip(&*dc).zip(i).zip(g) {
-        *dg = dc * i * (T::ONE - g * g);
-    }
-    for (((df, dc), &f), &before) in df.iter_mut().zip(dc).zip(f).zip(before) {
-        *df = *dc * before * f * (T::ONE - f);
-        *dc = *dc * f;
-    }
-}
-
-/// One step of one example (Cho et al. 2014, with the reset after the product): `n = tanh(x + r a)`, `h ← (1 - z) n + z h`.
-#[inline(always)]
-fn gru<T: Scalar>(input: &[T], sums: &[T], kept: &mut [T], hidden: &mut [T]) {
-    let n = hidden.len();
-    let (r_z, rest) = kept.split_at_mut(2 * n);
-    let (new, part) = rest.split_at_mut(n);
-    for ((k, &x), &s) in r_z.iter_mut().zip(input).zip(sums) {
-        *k = sigmoid(x + s);
-    }
-    part.copy_from_slice(&sums[2 * n..]);
-    let (r, z) = r_z.split_at(n);
-    for (((new, &x), &a), &r) in new.iter_mut().zip(&input[2 * n..]).zip(&*part).zip(r) {
-        *new = (x + r * a).tanh();
-    }
-    for ((h, &new), &z) in hidden.iter_mut().zip(&*new).zip(z) {
-        *h = (T::ONE - z) * new + z * *h;
+compiled! {
+    /// The gradients of the gates before their functions; `dh` becomes 0, as all of it passes through the gates, and `dc` that
+    /// of the cell before the step.
+    fn lstm_backward<T: Scalar>(
+        kept: [&[T]; 4], cell: &[T], before: &[T], gradient: &[T], dh: &mut [T], dc: &mut [T], di: &mut [T], df: &mut [T], dg: &mut [T],
+        d_o: &mut [T], bias_i: &mut [T], bias_f: &mut [T], bias_g: &mut [T], bias_o: &mut [T],
+    ) {
+        let n = cell.len();
+        let ([i, f, g, o], before, gradient) = (kept.map(|k| &k[..n]), &before[..n], &gradient[..n]);
+        let (dh, dc, di, df, dg, d_o) = (&mut dh[..n], &mut dc[..n], &mut di[..n], &mut df[..n], &mut dg[..n], &mut d_o[..n]);
+        let (bias_i, bias_f, bias_g, bias_o) = (&mut bias_i[..n], &mut bias_f[..n], &mut bias_g[..n], &mut bias_o[..n]);
+        for j in 0..n {
+            let h = dh[j] + gradient[j];
+            let t = cell[j].tanh();
+            let c = dc[j] + h * o[j] * (T::ONE - t * t);
+            dh[j] = T::ZERO;
+            dc[j] = c * f[j];
+            di[j] = c * g[j] * i[j] * (T::ONE - i[j]);
+            df[j] = c * before[j] * f[j] * (T::ONE - f[j]);
+            dg[j] = c * i[j] * (T::ONE - g[j] * g[j]);
+            d_o[j] = h * t * o[j] * (T::ONE - o[j]);
+            bias_i[j] += di[j];
+            bias_f[j] += df[j];
+            bias_g[j] += dg[j];
+            bias_o[j] += d_o[j];
+        }
     }
 }
 
-/// The gradients of the gates before their functions, of the inputs' part and of the hidden state's; `dh` becomes what
-/// passes to the state before the step directly.
-#[inline(always)]
-fn gru_backward<T: Scalar>(kept: &[T], before: &[T], dh: &mut [T], inputs: &mut [T], sums: &mut [T]) {
-    let n = before.len();
-    let (r, rest) = kept.split_at(n);
-    let (z, rest) = rest.split_at(n);
-    let (new, part) = rest.split_at(n);
-    let (dr, rest) = inputs.split_at_mut(n);
-    let (dz, dn) = rest.split_at_mut(n);
-    for ((((dz, dh), &z), &new), &before) in dz.iter_mut().zip(&*dh).zip(z).zip(new).zip(before) {
-        *dz = *dh * (before - new) * z * (T::ONE - z);
+compiled! {
+    /// One step of one example (Cho et al. 2014, with the reset after the product): `n = tanh(x + r a)`, `h ← (1 - z) n + z h`.
+    fn gru<T: Scalar>(
+        input: [&[T]; 3], sums: [&[T]; 3], bias: [&[T]; 4], r: &mut [T], z: &mut [T], new: &mut [T], part: &mut [T], hidden: &mut [T], output: &mut [T],
+    ) {
+        let n = hidden.len();
+        let (input, sums, bias) = (input.map(|x| &x[..n]), sums.map(|s| &s[..n]), bias.map(|b| &b[..n]));
+        let (r, z, new, part, output) = (&mut r[..n], &mut z[..n], &mut new[..n], &mut part[..n], &mut output[..n]);
+        for j in 0..n {
+            r[j] = sigmoid(input[0][j] + sums[0][j] + bias[0][j]);
+            z[j] = sigmoid(input[1][j] + sums[1][j] + bias[1][j]);
+            part[j] = sums[2][j] + bias[3][j];
+            new[j] = (input[2][j] + bias[2][j] + r[j] * part[j]).tanh();
+            hidden[j] = (T::ONE - z[j]) * new[j] + z[j] * hidden[j];
+            output[j] = hidden[j];
+        }
     }
-    for (((dn, dh), &z), &new) in dn.iter_mut().zip(dh).zip(z).zip(new) {
-        *dn = *dh * (T::ONE - z) * (T::ONE - new * new);
-        *dh = *dh * z;
-    }
-    for (((dr, &dn), &r), &a) in dr.iter_mut().zip(&*dn).zip(r).zip(part) {
-        *dr = dn * a * r * (T::ONE - r);
-    }
-    sums[..2 * n].copy_from_slice(&inputs[..2 * n]);
-    for ((sum, &dn), &r) in sums[2 * n..].iter_mut().zip(&inputs[2 * n..]).zip(r) {
-        *sum = dn * r;
+}
+
+compiled! {
+    /// The gradients of the gates before their functions, of the inputs' part and of the hidden state's; `dh` becomes what
+    /// passes to the state before the step directly.
+    fn gru_backward<T: Scalar>(
+        kept: [&[T]; 4], before: &[T], gradient: &[T], dh: &mut [T], dr: &mut [T], dz: &mut [T], dn: &mut [T], sums_r: &mut [T],
+        sums_z: &mut [T], sums_n: &mut [T], bias_r: &mut [T], bias_z: &mut [T], bias_n: &mut [T], bias_part: &mut [T],
+    ) {
+        let n = before.len();
+        let ([r, z, new, part], dh, gradient) = (kept.map(|k| &k[..n]), &mut dh[..n], &gradient[..n]);
+        let (dr, dz, dn) = (&mut dr[..n], &mut dz[..n], &mut dn[..n]);
+        let (sums_r, sums_z, sums_n) = (&mut sums_r[..n], &mut sums_z[..n], &mut sums_n[..n]);
+        let (bias_r, bias_z, bias_n, bias_part) = (&mut bias_r[..n], &mut bias_z[..n], &mut bias_n[..n], &mut bias_part[..n]);
+        for j in 0..n {
+            let h = dh[j] + gradient[j];
+            dh[j] = h * z[j];
+            dz[j] = h * (before[j] - new[j]) * z[j] * (T::ONE - z[j]);
+            dn[j] = h * (T::ONE - z[j]) * (T::ONE - new[j] * new[j]);
+            dr[j] = dn[j] * part[j] * r[j] * (T::ONE - r[j]);
+            sums_r[j] = dr[j];
+            sums_z[j] = dz[j];
+            sums_n[j] = dn[j] * r[j];
+            bias_r[j] += dr[j];
+            bias_z[j] += dz[j];
+            bias_n[j] += dn[j];
+            bias_part[j] += sums_n[j];
+        }
     }
 }

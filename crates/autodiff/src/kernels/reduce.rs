@@ -22,6 +22,32 @@ pub(crate) fn sum<T: Scalar>(x: &[T]) -> f64 {
     vectorised(|| x.chunks(LEAF).map(leaf).sum())
 }
 
+/// `Σ x²`, as [`sum`].
+pub(crate) fn sum_of_squares<T: Scalar>(x: &[T]) -> f64 {
+    #[inline(always)]
+    fn leaf<T: Scalar>(x: &[T]) -> f64 {
+        let mut lanes = [T::ZERO; LANES];
+        let (chunks, tail) = x.as_chunks::<LANES>();
+        for chunk in chunks {
+            lanes.iter_mut().zip(chunk).for_each(|(lane, &x)| *lane += x * x);
+        }
+        let tail: f64 = tail.iter().map(|x| x.to_f64() * x.to_f64()).sum();
+        lanes.iter().map(|x| x.to_f64()).sum::<f64>() + tail
+    }
+    vectorised(
+        #[inline(always)]
+        || x.chunks(LEAF).map(leaf).sum(),
+    )
+}
+
+/// `total[i] += x[i]²`.
+pub(crate) fn add_squares<T: Scalar>(total: &mut [f64], x: &[T]) {
+    vectorised(
+        #[inline(always)]
+        || total.iter_mut().zip(x).for_each(|(total, x)| *total += x.to_f64() * x.to_f64()),
+    );
+}
+
 /// `out[outer, inner] = Σ_n x[outer, n, inner]`.
 pub(crate) fn sum_middle<T: Scalar>(x: &[T], outer: usize, n: usize, inner: usize) -> Buffer<T> {
     let mut out = Buffer::filled(T::ZERO, outer * inner);

@@ -78,3 +78,40 @@ macro_rules! update {
 update!(update2, 2: x y);
 update!(update3, 3: x y z);
 update!(update4, 4: w x y z);
+
+/// Compiles a function as [`vectorised`] does. Its slices are parameters, for the reason given at `update`: those that are
+/// written must be parameters of their own.
+macro_rules! compiled {
+    ($(#[$attribute:meta])* fn $name:ident<T: Scalar>($($x:ident: $type:ty),* $(,)?) $body:block) => {
+        $(#[$attribute])*
+        #[allow(unsafe_code, clippy::too_many_arguments)]
+        fn $name<T: Scalar>($($x: $type),*) {
+            #[inline(always)]
+            fn plain<T: Scalar>($($x: $type),*) $body
+
+            #[cfg(all(target_arch = "x86_64", not(miri)))]
+            {
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx2")]
+                fn avx512<T: Scalar>($($x: $type),*) {
+                    plain($($x),*)
+                }
+
+                #[target_feature(enable = "avx2")]
+                fn avx2<T: Scalar>($($x: $type),*) {
+                    plain($($x),*)
+                }
+
+                if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512dq") {
+                    // SAFETY: the processor has the features that the function is compiled for.
+                    return unsafe { avx512($($x),*) };
+                }
+                if is_x86_feature_detected!("avx2") {
+                    // SAFETY: as above.
+                    return unsafe { avx2($($x),*) };
+                }
+            }
+            plain($($x),*)
+        }
+    };
+}
+pub(super) use compiled;

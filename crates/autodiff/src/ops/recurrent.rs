@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use super::arithmetic::or_panic;
-use crate::kernels::recurrent::{Backward, Cell, Recurrence};
+use crate::kernels::Buffer;
+use crate::kernels::recurrent::{Backward, Cell, KEPT, Recurrence};
 use crate::node::{Cx, Rule};
 use crate::per_example::Factor;
 use crate::{Scalar, Shape, Tensor, TensorError, vjp};
@@ -26,14 +27,38 @@ pub struct RecurrentWeights<'a, T: Scalar = f32> {
     pub hidden_bias: Option<&'a Tensor<T>>,
 }
 
-/// The recurrence, given what the inputs add to the gates. `last` is the initial cell of an LSTM, the hidden bias of a GRU.
+/// What a recurrence is a function of, and its parents in this order.
+#[derive(Clone)]
+struct Operands<T: Scalar> {
+    /// What the inputs add to the gates, `[batch, time, gates · hidden]`.
+    inputs: Tensor<T>,
+    /// `[gates · hidden, hidden]`.
+    weight: Tensor<T>,
+    /// `[batch, hidden]`.
+    state: Tensor<T>,
+    /// Of an LSTM, `[batch, hidden]`.
+    cell_state: Option<Tensor<T>>,
+    /// `[4 · hidden]`: of the gates of an LSTM; of reset, update and the two parts of new of a GRU.
+    bias: Option<Tensor<T>>,
+}
+
+/// Positions of the parents.
+const INPUTS: usize = 0;
+const WEIGHT: usize = 1;
+const STATE: usize = 2;
+const CELL_STATE: usize = 3;
+const BIAS: usize = 4;
+
+impl<T: Scalar> Operands<T> {
+    fn each(&self) -> [Option<&Tensor<T>>; 5] {
+        [Some(&self.inputs), Some(&self.weight), Some(&self.state), self.cell_state.as_ref(), self.bias.as_ref()]
+    }
+}
+
 struct Recurrent<T: Scalar> {
     cell: Cell,
     lengths: Option<Arc<[usize]>>,
-    inputs: Tensor<T>,
-    weight: Tensor<T>,
-    state: Tensor<T>,
-    last: Option<Tensor<T>>,
+    operands: Operands<T>,
     output: Tensor<T>,
     kept: Tensor<T>,
     cells: Tensor<T>,
@@ -47,51 +72,56 @@ impl<T: Scalar> Rule<T> for Recurrent<T> {
         if !cx.is_plain(&g) {
             return self.backward_recorded(&g, cx);
         }
-        let kernel = self.kernel();
-        let Backward { inputs, hidden, states: [state, cell] } = self.run_backward(&g);
-        let gates = *self.inputs.shape_ref();
-        let inputs = Tensor::raw(inputs, gates);
-        if cx.wants(1) || (self.cell == Cell::Gru && cx.wants(3)) {
-            let rows = [kernel.batch * kernel.time, gates[2]];
-            let hidden = hidden.map_or_else(|| inputs.clone(), |hidden| Tensor::raw(hidden, gates)).reshape(&rows);
-            if cx.wants(1) {
-                cx.add(1, hidden.product(&self.hidden_before(), true, false));
-            }
-            if self.cell == Cell::Gru && cx.wants(3) {
-                cx.add(3, hidden.sum_axis(0));
-            }
+        let (kernel, shape) = (self.kernel(), *self.operands.inputs.shape_ref());
+        let Backward { inputs, hidden, bias, states: [state, cell] } = self.run_backward(&g);
+        let inputs = Tensor::raw(inputs, shape);
+        if cx.wants(WEIGHT) {
+            let hidden = hidden.map_or_else(|| inputs.clone(), |hidden| Tensor::raw(hidden, shape));
+            let rows = hidden.reshape(&[kernel.batch * kernel.time, shape[2]]);
+            cx.add(WEIGHT, rows.product(&self.hidden_before(), true, false));
         }
-        if cx.wants(0) {
-            cx.add(0, inputs);
+        if cx.wants(INPUTS) {
+            cx.add(INPUTS, inputs);
         }
-        if cx.wants(2) {
-            cx.add(2, Tensor::raw(state, *self.state.shape_ref()));
+        let state_shape = *self.operands.state.shape_ref();
+        if cx.wants(STATE) {
+            cx.add(STATE, Tensor::raw(state, state_shape));
         }
-        if self.cell == Cell::Lstm && cx.wants(3) {
-            cx.add(3, Tensor::raw(cell, *self.state.shape_ref()));
+        if cx.wants(CELL_STATE) {
+            cx.add(CELL_STATE, Tensor::raw(cell, state_shape));
+        }
+        if cx.wants(BIAS) {
+            cx.add(BIAS, self.of_each(bias).sum_axis(0));
         }
     }
     fn keeps_examples(&self, parent: usize, batch: usize) -> bool {
-        let has_examples = parent == 0 || parent == 2 || (parent == 3 && self.cell == Cell::Lstm);
-        has_examples && self.state.shape()[0].is_multiple_of(batch)
+        matches!(parent, INPUTS | STATE | CELL_STATE) && self.operands.state.shape()[0].is_multiple_of(batch)
     }
     fn example_factor(&self, parent: usize, g: &Tensor<T>, batch: usize, recording: bool) -> Option<Factor<T>> {
-        let &[examples, time, gates] = self.inputs.shape() else { return None };
-        if recording || !examples.is_multiple_of(batch) || !(parent == 1 || (parent == 3 && self.cell == Cell::Gru)) {
+        let &[examples, time, gates] = self.operands.inputs.shape() else { return None };
+        if recording || !examples.is_multiple_of(batch) || !matches!(parent, WEIGHT | BIAS) {
             return None;
         }
-        let Backward { inputs, hidden, .. } = self.run_backward(g);
-        let gradient = Tensor::raw(hidden.unwrap_or(inputs), *self.inputs.shape_ref());
-        if parent == 3 {
-            return Some(Factor::Dense(gradient.reshape(&[batch, examples / batch * time, gates]).sum_axis(1)));
+        let Backward { inputs, hidden, bias, .. } = self.run_backward(g);
+        if parent == BIAS {
+            let each = self.of_each(bias);
+            let own = [batch, examples / batch, each.shape()[1]];
+            return Some(Factor::Dense(each.reshape(&own).sum_axis(1)));
         }
+        let gradient = Tensor::raw(hidden.unwrap_or(inputs), *self.operands.inputs.shape_ref());
         Some(Factor::Outer { rows: gradient.reshape(&[examples * time, gates]), columns: self.hidden_before() })
     }
 }
 
 impl<T: Scalar> Recurrent<T> {
     fn kernel(&self) -> Recurrence<'_, T> {
-        recurrence(self.cell, self.lengths.as_deref(), [&self.inputs, &self.weight, &self.state], self.last.as_ref())
+        recurrence(self.cell, self.lengths.as_deref(), &self.operands)
+    }
+
+    /// Gradients of the bias for each example, `[batch, 4 · hidden]`.
+    fn of_each(&self, bias: Buffer<T>) -> Tensor<T> {
+        let [batch, hidden] = [self.operands.state.shape()[0], self.operands.state.shape()[1]];
+        Tensor::raw(bias, crate::tensor::checked(&[batch, KEPT * hidden]))
     }
 
     fn run_backward(&self, g: &Tensor<T>) -> Backward<T> {
@@ -107,14 +137,21 @@ impl<T: Scalar> Recurrent<T> {
 
     /// The gradients by the pull-back of the recurrence in recorded operations.
     fn backward_recorded(&self, g: &Tensor<T>, cx: &mut Cx<'_, T>) {
-        let operands: Vec<Tensor<T>> = [&self.inputs, &self.weight, &self.state].into_iter().chain(&self.last).map(|x| cx.get(x)).collect();
+        let operands: [Option<Tensor<T>>; 5] = self.operands.each().map(|x| x.map(|x| cx.get(x)));
         let (cell, lengths) = (self.cell, self.lengths.clone());
-        let (_, pullback) = vjp(move |operands: &Vec<Tensor<T>>| unrolled(cell, lengths.as_deref(), operands), &operands);
+        let (_, pullback) = vjp(move |operands: &[Option<Tensor<T>>; 5]| unrolled(cell, lengths.as_deref(), operands), &operands);
         for (i, gradient) in pullback(g).into_iter().enumerate() {
-            if cx.wants(i) {
+            if let Some(gradient) = gradient.filter(|_| cx.wants(i)) {
                 cx.add(i, gradient);
             }
         }
+    }
+}
+
+fn sum<T: Scalar>(a: Option<Tensor<T>>, b: Option<Tensor<T>>) -> Option<Tensor<T>> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a + b),
+        (a, b) => a.or(b),
     }
 }
 
@@ -128,14 +165,8 @@ fn name(cell: Cell) -> &'static str {
 fn recurrence<'a, T: Scalar>(
     cell: Cell,
     lengths: Option<&'a [usize]>,
-    [inputs, weight, state]: [&'a Tensor<T>; 3],
-    last: Option<&'a Tensor<T>>,
+    Operands { inputs, weight, state, cell_state, bias }: &'a Operands<T>,
 ) -> Recurrence<'a, T> {
-    let last = last.map(Tensor::as_slice);
-    let (bias, second) = match cell {
-        Cell::Lstm => (None, last.unwrap_or_default()),
-        Cell::Gru => (last, Default::default()),
-    };
     let [batch, time, hidden] = [inputs.shape()[0], inputs.shape()[1], weight.shape()[1]];
     Recurrence {
         cell,
@@ -145,27 +176,27 @@ fn recurrence<'a, T: Scalar>(
         lengths,
         inputs: inputs.as_slice(),
         weight: weight.as_slice(),
-        bias,
-        states: [state.as_slice(), second],
+        bias: bias.as_ref().map(Tensor::as_slice),
+        states: [state.as_slice(), cell_state.as_ref().map(Tensor::as_slice).unwrap_or_default()],
     }
 }
 
 /// The recurrence step by step in recorded operations; the same output as the kernel's.
-fn unrolled<T: Scalar>(cell: Cell, lengths: Option<&[usize]>, operands: &[Tensor<T>]) -> Tensor<T> {
-    let (inputs, weight, last) = (&operands[0], &operands[1], operands.get(3));
+fn unrolled<T: Scalar>(cell: Cell, lengths: Option<&[usize]>, operands: &[Option<Tensor<T>>; 5]) -> Tensor<T> {
+    let [Some(inputs), Some(weight), Some(state), cell_state, bias] = operands else { return Tensor::zeros(&[0]) };
     let &[batch, time, gates] = inputs.shape() else { return inputs.clone() };
     let n = weight.shape()[1];
-    let mut states = vec![operands[2].clone()];
-    if cell == Cell::Lstm {
-        states.extend(last.cloned());
-    }
+    let mut states: Vec<Tensor<T>> = [state].into_iter().chain(cell_state).cloned().collect();
+    // A GRU's bias of the hidden part of its last gate.
+    let (bias, part_bias) = (bias.as_ref().map(|b| b.narrow(0, 0, gates)), bias.as_ref().map(|b| b.narrow(0, 3 * n, n)));
     let mut parts = Vec::with_capacity(time + states.len());
     for step in 0..time {
         let input = inputs.narrow(1, step, 1).reshape(&[batch, gates]);
+        let input = bias.as_ref().map_or_else(|| input.clone(), |bias| &input + bias);
         let sums = states[0].product(weight, false, true);
         let next = match cell {
             Cell::Lstm => lstm_step(&(input + sums), &states[1], n),
-            Cell::Gru => vec![gru_step(&input, &last.map_or_else(|| sums.clone(), |bias| &sums + bias), &states[0], n)],
+            Cell::Gru => vec![gru_step(&input, &sums, part_bias.as_ref(), &states[0], n)],
         };
         let Some(lengths) = lengths else {
             states = next;
@@ -186,11 +217,12 @@ fn lstm_step<T: Scalar>(gates: &Tensor<T>, cell: &Tensor<T>, n: usize) -> Vec<Te
     vec![gate(3).sigmoid() * cell.tanh(), cell]
 }
 
-fn gru_step<T: Scalar>(input: &Tensor<T>, sums: &Tensor<T>, hidden: &Tensor<T>, n: usize) -> Tensor<T> {
+fn gru_step<T: Scalar>(input: &Tensor<T>, sums: &Tensor<T>, part_bias: Option<&Tensor<T>>, hidden: &Tensor<T>, n: usize) -> Tensor<T> {
     let gate = |i: usize| (input.narrow(1, i * n, n), sums.narrow(1, i * n, n));
     let logistic = |(x, s): (Tensor<T>, Tensor<T>)| (x + s).sigmoid();
     let (reset, update) = (logistic(gate(0)), logistic(gate(1)));
     let (x, s) = gate(2);
+    let s = part_bias.map_or_else(|| s.clone(), |bias| &s + bias);
     let new = (x + reset * s).tanh();
     // (1 - z) n + z h
     &new + &update * (hidden - &new)
@@ -239,26 +271,23 @@ fn sizes<T: Scalar>(
 }
 
 impl<T: Scalar> Tensor<T> {
-    /// The recurrence over what the inputs add to the gates, `self`: outputs `[batch, time, hidden]` and the final states.
+    /// The recurrence: outputs `[batch, time, hidden]` and the final states.
     #[track_caller]
-    fn recurrent(&self, cell: Cell, weight: &Self, state: &Self, last: Option<&Self>, lengths: Option<&[usize]>) -> (Self, Vec<Self>) {
-        let kernel = recurrence(cell, lengths, [self, weight, state], last);
+    fn recurrent(cell: Cell, operands: Operands<T>, lengths: Option<&[usize]>) -> (Self, Vec<Self>) {
+        let kernel = recurrence(cell, lengths, &operands);
         let [batch, time, n, row] = [kernel.batch, kernel.time, kernel.hidden, kernel.row()];
         let forward = kernel.forward();
-        let flat = |values: crate::kernels::Buffer<T>| {
+        let flat = |values: Buffer<T>| {
             let count = values.len();
             Tensor::raw(values, crate::tensor::checked(&[count]))
         };
         let output = Tensor::raw(forward.output, crate::tensor::checked(&[batch, row]));
         let saved = output.clone();
-        let parents = [Some(self), Some(weight), Some(state), last].map(|x| x.and_then(|x| x.node().cloned()));
+        let parents = operands.each().map(|x| x.and_then(|x| x.node().cloned()));
         let y = output.record_many(parents.into(), || Recurrent {
             cell,
             lengths: lengths.map(Into::into),
-            inputs: self.clone(),
-            weight: weight.clone(),
-            state: state.clone(),
-            last: last.cloned(),
+            operands,
             output: saved,
             kept: flat(forward.kept),
             cells: flat(forward.cells),
@@ -307,14 +336,16 @@ impl<T: Scalar> Tensor<T> {
         lengths: Option<&[usize]>,
     ) -> Result<(Self, [Self; 2]), TensorError> {
         let [batch, _, hidden] = sizes(Cell::Lstm, self, weights, states.as_ref().map_or(&[], |states| &states[..]), lengths)?;
-        let bias = match (weights.input_bias, weights.hidden_bias) {
-            (Some(a), Some(b)) => Some(a + b),
-            (a, b) => a.or(b).cloned(),
-        };
         let zeros = Tensor::zeros(&[batch, hidden]);
         let [state, cell] = states.unwrap_or([&zeros, &zeros]);
-        let gates = self.try_linear(weights.input, bias.as_ref())?;
-        let (outputs, states) = gates.recurrent(Cell::Lstm, weights.hidden, state, Some(cell), lengths);
+        let operands = Operands {
+            inputs: self.try_linear(weights.input, None)?,
+            weight: weights.hidden.clone(),
+            state: state.clone(),
+            cell_state: Some(cell.clone()),
+            bias: sum(weights.input_bias.cloned(), weights.hidden_bias.cloned()),
+        };
+        let (outputs, states) = Self::recurrent(Cell::Lstm, operands, lengths);
         Ok((outputs, [states[0].clone(), states[1].clone()]))
     }
 
@@ -376,8 +407,18 @@ impl<T: Scalar> Tensor<T> {
     ) -> Result<(Self, Self), TensorError> {
         let [batch, _, hidden] = sizes(Cell::Gru, self, weights, state.as_slice(), lengths)?;
         let zeros = Tensor::zeros(&[batch, hidden]);
-        let gates = self.try_linear(weights.input, weights.input_bias)?;
-        let (outputs, states) = gates.recurrent(Cell::Gru, weights.hidden, state.unwrap_or(&zeros), weights.hidden_bias, lengths);
+        // Reset and update have one bias, the parts of new their own.
+        let none = Tensor::zeros(&[hidden]);
+        let of_input = |bias: &Self| Tensor::concat(&[bias.clone(), none.clone()], 0);
+        let of_hidden = |bias: &Self| Tensor::concat(&[bias.narrow(0, 0, 2 * hidden), none.clone(), bias.narrow(0, 2 * hidden, hidden)], 0);
+        let operands = Operands {
+            inputs: self.try_linear(weights.input, None)?,
+            weight: weights.hidden.clone(),
+            state: state.unwrap_or(&zeros).clone(),
+            cell_state: None,
+            bias: sum(weights.input_bias.map(of_input), weights.hidden_bias.map(of_hidden)),
+        };
+        let (outputs, states) = Self::recurrent(Cell::Gru, operands, lengths);
         Ok((outputs, states[0].clone()))
     }
 
