@@ -91,7 +91,12 @@ impl Layout {
 
     /// Calls `f(row, row of out, item)`, in parallel when there is enough to do.
     fn each_row<T: Scalar, U: Send>(&self, out: &mut [T], items: &mut [U], f: impl Fn(usize, &mut [T], &mut U) + Sync) {
-        let body = |(i, (out, item)): (usize, (&mut [T], &mut U))| vectorised(|| f(i, out, item));
+        let body = |(i, (out, item)): (usize, (&mut [T], &mut U))| {
+            vectorised(
+                #[inline(always)]
+                || f(i, out, item),
+            )
+        };
         if out.len() < PARALLEL {
             out.chunks_exact_mut(self.row()).zip(items).enumerate().for_each(body);
         } else {
@@ -156,7 +161,12 @@ impl Layout {
                 write(set, y, *own);
             });
         } else {
-            let found = |(set, own): (usize, &mut Moments)| vectorised(|| *own = self.moments(x, set));
+            let found = |(set, own): (usize, &mut Moments)| {
+                vectorised(
+                    #[inline(always)]
+                    || *own = self.moments(x, set),
+                )
+            };
             moments.par_iter_mut().enumerate().for_each(found);
             let mut all = moments.repeat(self.pieces);
             self.each_row(&mut y, &mut all, |row, y, own| write(row, y, *own));
@@ -228,12 +238,15 @@ impl Layout {
                 let (x, g, own) = (self.of(x, row), self.of(g, row), moments[row].affine(epsilon));
                 let first = row % self.cycle * self.channels;
                 let channels = first..first + self.channels;
-                vectorised(|| {
-                    self.add_channels(x, g, own, &mut d_scale[channels.clone()], &mut d_shift[channels.clone()]);
-                    self.scaled(g, dx, &scale[channels]);
-                    let centred = sum(x, dx, |x, d| d * (x - own[0])) * own[1].to_f64();
-                    self.finish(x, dx, own, [sum(dx, dx, |d, _| d), centred]);
-                });
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        self.add_channels(x, g, own, &mut d_scale[channels.clone()], &mut d_shift[channels.clone()]);
+                        self.scaled(g, dx, &scale[channels]);
+                        let centred = sum(x, dx, |x, d| d * (x - own[0])) * own[1].to_f64();
+                        self.finish(x, dx, own, [sum(dx, dx, |d, _| d), centred]);
+                    },
+                );
             }
         };
         if x.len() < PARALLEL {
@@ -254,11 +267,14 @@ impl Layout {
         let channel = |set: usize| {
             let [mean, rate] = moments[set].affine::<T>(epsilon);
             let rows = || self.rows_of(x, set).zip(self.rows_of(g, set));
-            vectorised(|| {
-                let shift = rows().map(|(x, g)| sum(x, g, |_, g| g)).sum::<f64>();
-                let scale = rows().map(|(x, g)| sum(x, g, |x, g| g * (x - mean))).sum::<f64>() * rate.to_f64();
-                [scale, shift]
-            })
+            vectorised(
+                #[inline(always)]
+                || {
+                    let shift = rows().map(|(x, g)| sum(x, g, |_, g| g)).sum::<f64>();
+                    let scale = rows().map(|(x, g)| sum(x, g, |x, g| g * (x - mean))).sum::<f64>() * rate.to_f64();
+                    [scale, shift]
+                },
+            )
         };
         let sums: Vec<[f64; 2]> = (0..self.sets()).into_par_iter().map(channel).collect();
         let mut dx = Buffer::stale(x.len());

@@ -7,7 +7,12 @@ use crate::Scalar;
 
 pub(crate) fn map<T: Scalar>(x: &[T], f: impl Fn(T) -> T + Sync) -> Buffer<T> {
     let mut out = Buffer::stale(x.len());
-    let body = |out: &mut [T], x: &[T]| vectorised(|| out.iter_mut().zip(x).for_each(|(o, &x)| *o = f(x)));
+    let body = |out: &mut [T], x: &[T]| {
+        vectorised(
+            #[inline(always)]
+            || out.iter_mut().zip(x).for_each(|(o, &x)| *o = f(x)),
+        )
+    };
     if x.len() < PARALLEL {
         body(&mut out, x);
     } else {
@@ -25,7 +30,12 @@ pub(crate) fn fill<T: Scalar>(x: &mut [T], value: T) {
 }
 
 pub(crate) fn map_in_place<T: Scalar>(x: &mut [T], f: impl Fn(T) -> T + Sync) {
-    let body = |x: &mut [T]| vectorised(|| x.iter_mut().for_each(|x| *x = f(*x)));
+    let body = |x: &mut [T]| {
+        vectorised(
+            #[inline(always)]
+            || x.iter_mut().for_each(|x| *x = f(*x)),
+        )
+    };
     if x.len() < PARALLEL {
         body(x);
     } else {
@@ -36,11 +46,14 @@ pub(crate) fn map_in_place<T: Scalar>(x: &mut [T], f: impl Fn(T) -> T + Sync) {
 pub(crate) fn zip<T: Scalar>(x: &[T], y: &[T], f: impl Fn(T, T) -> T + Sync) -> Buffer<T> {
     let mut out = Buffer::stale(x.len());
     let body = |out: &mut [T], x: &[T], y: &[T]| {
-        vectorised(|| {
-            for ((o, &x), &y) in out.iter_mut().zip(x).zip(y) {
-                *o = f(x, y);
-            }
-        })
+        vectorised(
+            #[inline(always)]
+            || {
+                for ((o, &x), &y) in out.iter_mut().zip(x).zip(y) {
+                    *o = f(x, y);
+                }
+            },
+        )
     };
     if x.len() < PARALLEL {
         body(&mut out, x, y);
@@ -52,16 +65,24 @@ pub(crate) fn zip<T: Scalar>(x: &[T], y: &[T], f: impl Fn(T, T) -> T + Sync) -> 
 
 /// `out[i, j] = x[i] y[j]`.
 pub(crate) fn outer<T: Scalar>(x: &[T], y: &[T], out: &mut [T]) {
-    vectorised(|| {
-        for (out, &x) in out.chunks_exact_mut(y.len().max(1)).zip(x) {
-            out.iter_mut().zip(y).for_each(|(o, &y)| *o = x * y);
-        }
-    });
+    vectorised(
+        #[inline(always)]
+        || {
+            for (out, &x) in out.chunks_exact_mut(y.len().max(1)).zip(x) {
+                out.iter_mut().zip(y).for_each(|(o, &y)| *o = x * y);
+            }
+        },
+    );
 }
 
 /// `x[i] = f(x[i], y[i])`.
 pub(crate) fn zip_in_place<T: Scalar>(x: &mut [T], y: &[T], f: impl Fn(T, T) -> T + Sync) {
-    let body = |x: &mut [T], y: &[T]| vectorised(|| x.iter_mut().zip(y).for_each(|(x, &y)| *x = f(*x, y)));
+    let body = |x: &mut [T], y: &[T]| {
+        vectorised(
+            #[inline(always)]
+            || x.iter_mut().zip(y).for_each(|(x, &y)| *x = f(*x, y)),
+        )
+    };
     if x.len() < PARALLEL {
         body(x, y);
     } else {
@@ -71,7 +92,12 @@ pub(crate) fn zip_in_place<T: Scalar>(x: &mut [T], y: &[T], f: impl Fn(T, T) -> 
 
 /// `x[i] = f(x[i], y[i], z[i])`.
 pub(crate) fn zip3_in_place<T: Scalar>(x: &mut [T], y: &[T], z: &[T], f: impl Fn(T, T, T) -> T + Sync) {
-    let body = |x: &mut [T], y: &[T], z: &[T]| vectorised(|| x.iter_mut().zip(y).zip(z).for_each(|((x, &y), &z)| *x = f(*x, y, z)));
+    let body = |x: &mut [T], y: &[T], z: &[T]| {
+        vectorised(
+            #[inline(always)]
+            || x.iter_mut().zip(y).zip(z).for_each(|((x, &y), &z)| *x = f(*x, y, z)),
+        )
+    };
     if x.len() < PARALLEL {
         body(x, y, z);
     } else {
@@ -116,13 +142,16 @@ pub(crate) fn zip_rows<T: Scalar>(x: &[T], row: &[T], f: impl Fn(T, T) -> T + Sy
     let mut out = Buffer::stale(x.len());
     let width = row.len().max(1);
     let body = |out: &mut [T], x: &[T]| {
-        vectorised(|| {
-            for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-                for ((o, &x), &y) in out.iter_mut().zip(x).zip(row) {
-                    *o = f(x, y);
+        vectorised(
+            #[inline(always)]
+            || {
+                for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+                    for ((o, &x), &y) in out.iter_mut().zip(x).zip(row) {
+                        *o = f(x, y);
+                    }
                 }
-            }
-        })
+            },
+        )
     };
     let block = (BLOCK / width).max(1) * width;
     if x.len() < PARALLEL {
@@ -137,11 +166,14 @@ pub(crate) fn zip_rows<T: Scalar>(x: &[T], row: &[T], f: impl Fn(T, T) -> T + Sy
 pub(crate) fn zip_rows_in_place<T: Scalar>(x: &mut [T], row: &[T], f: impl Fn(T, T) -> T + Sync) {
     let width = row.len().max(1);
     let body = |x: &mut [T]| {
-        vectorised(|| {
-            for x in x.chunks_exact_mut(width) {
-                x.iter_mut().zip(row).for_each(|(x, &y)| *x = f(*x, y));
-            }
-        })
+        vectorised(
+            #[inline(always)]
+            || {
+                for x in x.chunks_exact_mut(width) {
+                    x.iter_mut().zip(row).for_each(|(x, &y)| *x = f(*x, y));
+                }
+            },
+        )
     };
     let block = (BLOCK / width).max(1) * width;
     if x.len() < PARALLEL {

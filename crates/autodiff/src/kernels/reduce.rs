@@ -19,7 +19,10 @@ pub(crate) fn sum<T: Scalar>(x: &[T]) -> f64 {
         let tail: f64 = tail.iter().map(|x| x.to_f64()).sum();
         lanes.iter().map(|x| x.to_f64()).sum::<f64>() + tail
     };
-    vectorised(|| x.chunks(LEAF).map(leaf).sum())
+    vectorised(
+        #[inline(always)]
+        || x.chunks(LEAF).map(leaf).sum(),
+    )
 }
 
 /// `Σ x²`, as [`sum`].
@@ -60,7 +63,9 @@ pub(crate) fn sum_middle<T: Scalar>(x: &[T], outer: usize, n: usize, inner: usiz
         return out;
     }
     let row = |(out, x): (&mut [T], &[T])| if inner == 1 { out[0] = T::from_f64(sum(x)) } else { sum_rows(x, out) };
-    if x.len() < PARALLEL {
+    if outer < PARTS && inner > 1 && n * inner >= PARALLEL {
+        out.chunks_exact_mut(inner).zip(x.chunks_exact(n * inner)).for_each(|(out, x)| sum_parts(x, out));
+    } else if x.len() < PARALLEL {
         out.chunks_exact_mut(inner).zip(x.chunks_exact(n * inner)).for_each(row);
     } else {
         out.par_chunks_exact_mut(inner).zip(x.par_chunks_exact(n * inner)).for_each(row);
@@ -70,25 +75,49 @@ pub(crate) fn sum_middle<T: Scalar>(x: &[T], outer: usize, n: usize, inner: usiz
 
 /// Rows summed in the element type before they are added in `f64`.
 const ROWS: usize = 16;
-/// Columns of which the sums stay in registers or the first cache.
-const COLUMNS: usize = 64;
+/// Columns of which the sums stay in the first cache.
+const COLUMNS: usize = 256;
+/// Parts into which many rows are cut, whatever the number of threads.
+const PARTS: usize = 8;
 
-/// `out[j] = Σ_i x[i, j]`: sixteen rows at a time, those sums in `f64`.
-fn sum_rows<T: Scalar>(x: &[T], out: &mut [T]) {
-    let width = out.len();
-    vectorised(|| {
-        for (start, out) in (0..).step_by(COLUMNS).zip(out.chunks_mut(COLUMNS)) {
-            let mut wide = [0.0f64; COLUMNS];
+/// `sums[j] += Σ_i x[i, j]`: sixteen rows at a time, those sums in `f64`.
+fn add_rows<T: Scalar>(x: &[T], sums: &mut [f64]) {
+    let width = sums.len();
+    vectorised(
+        #[inline(always)]
+        || {
             for rows in x.chunks(ROWS * width) {
-                let mut narrow = [T::ZERO; COLUMNS];
-                for row in rows.chunks_exact(width) {
-                    narrow.iter_mut().zip(&row[start..start + out.len()]).for_each(|(sum, &x)| *sum += x);
+                for (start, sums) in (0..).step_by(COLUMNS).zip(sums.chunks_mut(COLUMNS)) {
+                    let mut narrow = [T::ZERO; COLUMNS];
+                    let narrow = &mut narrow[..sums.len()];
+                    for row in rows.chunks_exact(width) {
+                        narrow.iter_mut().zip(&row[start..]).for_each(|(sum, &x)| *sum += x);
+                    }
+                    sums.iter_mut().zip(narrow).for_each(|(sum, x)| *sum += x.to_f64());
                 }
-                wide.iter_mut().zip(&narrow).for_each(|(wide, x)| *wide += x.to_f64());
             }
-            out.iter_mut().zip(&wide).for_each(|(o, &sum)| *o = T::from_f64(sum));
-        }
-    });
+        },
+    );
+}
+
+/// `out[j] = Σ_i x[i, j]`.
+fn sum_rows<T: Scalar>(x: &[T], out: &mut [T]) {
+    let mut sums = Buffer::filled(0.0, out.len());
+    add_rows(x, &mut sums);
+    out.iter_mut().zip(&sums[..]).for_each(|(o, &sum)| *o = T::from_f64(sum));
+}
+
+/// As [`sum_rows`], parts of the rows at the same time.
+fn sum_parts<T: Scalar>(x: &[T], out: &mut [T]) {
+    let width = out.len();
+    let size = (x.len() / width).div_ceil(PARTS).next_multiple_of(ROWS) * width;
+    let mut sums = Buffer::filled(0.0, x.len().div_ceil(size) * width);
+    sums.par_chunks_exact_mut(width).zip(x.par_chunks(size)).for_each(|(sums, x)| add_rows(x, sums));
+    let (first, others) = sums.split_at_mut(width);
+    for part in others.chunks_exact(width) {
+        first.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+    }
+    out.iter_mut().zip(first).for_each(|(o, sum)| *o = T::from_f64(*sum));
 }
 
 /// `out[outer, inner] = max_n x[outer, n, inner]`; NaN wins.
@@ -99,16 +128,19 @@ pub(crate) fn max_middle<T: Scalar>(x: &[T], outer: usize, n: usize, inner: usiz
     }
     let greater = |top: T, x: T| if x > top || x.partial_cmp(&x).is_none() { x } else { top };
     let row = |(out, x): (&mut [T], &[T])| {
-        vectorised(|| {
-            if inner == 1 {
-                let (chunks, tail) = x.as_chunks::<LANES>();
-                let mut lanes = [T::NEG_INFINITY; LANES];
-                chunks.iter().for_each(|chunk| lanes.iter_mut().zip(chunk).for_each(|(lane, &x)| *lane = greater(*lane, x)));
-                out[0] = lanes.iter().chain(tail).fold(T::NEG_INFINITY, |top, &x| greater(top, x));
-            } else {
-                x.chunks_exact(inner).for_each(|x| out.iter_mut().zip(x).for_each(|(o, &x)| *o = greater(*o, x)));
-            }
-        });
+        vectorised(
+            #[inline(always)]
+            || {
+                if inner == 1 {
+                    let (chunks, tail) = x.as_chunks::<LANES>();
+                    let mut lanes = [T::NEG_INFINITY; LANES];
+                    chunks.iter().for_each(|chunk| lanes.iter_mut().zip(chunk).for_each(|(lane, &x)| *lane = greater(*lane, x)));
+                    out[0] = lanes.iter().chain(tail).fold(T::NEG_INFINITY, |top, &x| greater(top, x));
+                } else {
+                    x.chunks_exact(inner).for_each(|x| out.iter_mut().zip(x).for_each(|(o, &x)| *o = greater(*o, x)));
+                }
+            },
+        );
     };
     if x.len() < PARALLEL {
         out.chunks_exact_mut(inner).zip(x.chunks_exact(n * inner)).for_each(row);

@@ -10,7 +10,12 @@ fn each_row<T: Scalar>(out: &mut [T], x: &[T], width: usize, f: impl Fn(&mut [T]
     if width == 0 {
         return;
     }
-    let body = |(i, (out, x)): (usize, (&mut [T], &[T]))| vectorised(|| f(out, x, i));
+    let body = |(i, (out, x)): (usize, (&mut [T], &[T]))| {
+        vectorised(
+            #[inline(always)]
+            || f(out, x, i),
+        )
+    };
     if x.len() < PARALLEL {
         out.chunks_exact_mut(width).zip(x.chunks_exact(width)).enumerate().for_each(body);
     } else {
@@ -67,13 +72,27 @@ pub(crate) fn log_softmax<T: Scalar>(x: &[T], width: usize) -> Buffer<T> {
 
 /// The softmax of each row, and `log Σ e^x - x[label]`.
 pub(crate) fn cross_entropy<T: Scalar>(x: &[T], labels: &[usize], width: usize) -> (Buffer<T>, Buffer<T>) {
-    let probabilities = softmax(x, width);
-    let mut losses = Buffer::stale(labels.len());
-    for (i, (loss, &label)) in losses.iter_mut().zip(labels).enumerate() {
-        let row = &x[i * width..(i + 1) * width];
-        // From the logits themselves: the logarithm of a probability that underflows would be infinite.
-        let top = maximum(row);
-        *loss = top + T::from_f64(lane_sum(row, |x| (x - top).exp()).ln()) - row[label];
+    let (mut probabilities, mut losses) = (Buffer::stale(x.len()), Buffer::stale(labels.len()));
+    let body = |((out, loss), (x, &label)): ((&mut [T], &mut T), (&[T], &usize))| {
+        vectorised(
+            #[inline(always)]
+            || {
+                let top = maximum(x);
+                out.iter_mut().zip(x).for_each(|(o, &x)| *o = (x - top).exp());
+                let sum = lane_sum(out, |x| x);
+                let scale = T::from_f64(1.0 / sum);
+                out.iter_mut().for_each(|o| *o = *o * scale);
+                // From the logits themselves: the logarithm of a probability that underflows would be infinite.
+                *loss = top + T::from_f64(sum.ln()) - x[label];
+            },
+        );
+    };
+    if x.len() < PARALLEL {
+        let rows = probabilities.chunks_exact_mut(width).zip(losses.iter_mut());
+        rows.zip(x.chunks_exact(width).zip(labels)).for_each(body);
+    } else {
+        let rows = probabilities.par_chunks_exact_mut(width).zip(losses.par_iter_mut());
+        rows.zip(x.par_chunks_exact(width).zip(labels)).with_min_len(PARALLEL / 8 / width + 1).for_each(body);
     }
     (losses, probabilities)
 }

@@ -62,7 +62,10 @@ fn long_line<T: Scalar>(out: &mut [T], x: &[T], inner: usize, reversed: bool) {
 
 fn column_sums<T: Scalar>(x: &[T], inner: usize) -> Vec<f64> {
     let mut sums = vec![0.0; inner];
-    vectorised(|| x.chunks_exact(inner).for_each(|row| sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x.to_f64())));
+    vectorised(
+        #[inline(always)]
+        || x.chunks_exact(inner).for_each(|row| sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x.to_f64())),
+    );
     sums
 }
 
@@ -76,5 +79,8 @@ fn continue_sum<T: Scalar>(out: &mut [T], x: &[T], sum: &mut [f64], reversed: bo
         }
     };
     let rows = out.chunks_exact_mut(inner).zip(x.chunks_exact(inner));
-    vectorised(|| if reversed { rows.rev().for_each(row) } else { rows.for_each(row) });
+    vectorised(
+        #[inline(always)]
+        || if reversed { rows.rev().for_each(row) } else { rows.for_each(row) },
+    );
 }
