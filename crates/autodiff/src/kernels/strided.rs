@@ -84,6 +84,28 @@ pub(crate) fn gather_range<T: Scalar>(x: &[T], shape: &Shape, strides: &[usize; 
     }
 }
 
+/// Copies lines of `size` elements. Each of the two sides has the distance from one line to the next, and the first place.
+pub(crate) fn copy_lines<T: Scalar>(
+    from: &[T],
+    [from_distance, from_first]: [usize; 2],
+    to: &mut [T],
+    [to_distance, to_first]: [usize; 2],
+    [count, size]: [usize; 2],
+) {
+    if size == 0 {
+        return;
+    }
+    let copy = |(line, to): (usize, &mut [T])| {
+        let at = from_first + line * from_distance;
+        to[to_first..to_first + size].copy_from_slice(&from[at..at + size]);
+    };
+    if count * size < PARALLEL {
+        to.chunks_exact_mut(to_distance).take(count).enumerate().for_each(copy);
+    } else {
+        to.par_chunks_exact_mut(to_distance).take(count).enumerate().with_min_len(BLOCK / size + 1).for_each(copy);
+    }
+}
+
 /// Side of the blocks in which a matrix is transposed: a block of each side fits the vector registers.
 const TILE: usize = 16;
 
@@ -116,25 +138,28 @@ pub(crate) fn transpose_each<T: Scalar>(x: &[T], count: usize, rows: usize, colu
 
 /// Columns `first ..` of a matrix as rows of its transpose, of which `out` is a strip of at most [`TILE`].
 fn transpose_strip<T: Scalar>(x: &[T], rows: usize, columns: usize, first: usize, out: &mut [T]) {
-    vectorised(|| {
-        for row in (0..rows).step_by(TILE) {
-            let height = TILE.min(rows - row);
-            let mut tile = [[T::ZERO; TILE]; TILE];
-            if height == TILE && out.len() == TILE * rows {
-                for (i, line) in tile.iter_mut().enumerate() {
-                    line.copy_from_slice(&x[(row + i) * columns + first..(row + i) * columns + first + TILE]);
-                }
-                for (j, out) in out.chunks_exact_mut(rows).enumerate() {
-                    let column: [T; TILE] = std::array::from_fn(|i| tile[i][j]);
-                    out[row..row + TILE].copy_from_slice(&column);
-                }
-            } else {
-                for (j, out) in out.chunks_exact_mut(rows).enumerate() {
-                    (row..row + height).for_each(|i| out[i] = x[i * columns + first + j]);
+    vectorised(
+        #[inline(always)]
+        || {
+            for row in (0..rows).step_by(TILE) {
+                let height = TILE.min(rows - row);
+                let mut tile = [[T::ZERO; TILE]; TILE];
+                if height == TILE && out.len() == TILE * rows {
+                    for (i, line) in tile.iter_mut().enumerate() {
+                        line.copy_from_slice(&x[(row + i) * columns + first..(row + i) * columns + first + TILE]);
+                    }
+                    for (j, out) in out.chunks_exact_mut(rows).enumerate() {
+                        let column: [T; TILE] = std::array::from_fn(|i| tile[i][j]);
+                        out[row..row + TILE].copy_from_slice(&column);
+                    }
+                } else {
+                    for (j, out) in out.chunks_exact_mut(rows).enumerate() {
+                        (row..row + height).for_each(|i| out[i] = x[i * columns + first + j]);
+                    }
                 }
             }
-        }
-    });
+        },
+    );
 }
 
 /// The row-major copy of `x` of a shape with its axes in another order.

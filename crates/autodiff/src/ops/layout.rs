@@ -1,7 +1,7 @@
 //! Changes of shape and order; no arithmetic.
 
 use super::arithmetic::or_panic;
-use crate::kernels::strided;
+use crate::kernels::{Buffer, strided};
 use crate::node::{Cx, NodeRef, Rule};
 use crate::shape::MAX_RANK;
 use crate::{Scalar, Shape, Tensor, TensorError};
@@ -222,10 +222,8 @@ impl<T: Scalar> Tensor<T> {
         let mut shape = *self.shape_ref();
         let input = shape;
         shape.set(axis, length);
-        let mut values = Vec::with_capacity(shape.count());
-        for o in 0..outer {
-            values.extend_from_slice(&self.as_slice()[(o * n + start) * inner..(o * n + start + length) * inner]);
-        }
+        let mut values = Buffer::stale(shape.count());
+        strided::copy_lines(self.as_slice(), [n * inner, start * inner], &mut values, [length * inner, 0], [outer, length * inner]);
         Ok(Tensor::raw(values, shape).record([self.node().cloned(), None, None], || Narrow { axis, start, input }))
     }
 
@@ -247,11 +245,9 @@ impl<T: Scalar> Tensor<T> {
         let mut sizes = self.shape().to_vec();
         sizes[axis] = n.saturating_add(before).saturating_add(after);
         let shape = Shape::new(&sizes)?;
-        let mut values = vec![T::ZERO; shape.count()];
-        for o in 0..outer {
-            let to = (o * sizes[axis] + before) * inner;
-            values[to..to + n * inner].copy_from_slice(&self.as_slice()[o * n * inner..(o + 1) * n * inner]);
-        }
+        let mut values = Buffer::filled(T::ZERO, shape.count());
+        let to = [sizes[axis] * inner, before * inner];
+        strided::copy_lines(self.as_slice(), [n * inner, 0], &mut values, to, [outer, n * inner]);
         Ok(Tensor::raw(values, shape).record([self.node().cloned(), None, None], || Pad { axis, before, input }))
     }
 
@@ -284,12 +280,13 @@ impl<T: Scalar> Tensor<T> {
         let outer: usize = shape[..axis].iter().product();
         shape.set(axis, sizes.iter().sum());
         let shape = Shape::new(&shape)?;
-        let mut values = Vec::with_capacity(shape.count());
-        for o in 0..outer {
-            for part in parts {
-                let size = part.count() / outer;
-                values.extend_from_slice(&part.as_slice()[o * size..(o + 1) * size]);
-            }
+        let mut values = Buffer::stale(shape.count());
+        let line = shape.count().checked_div(outer).unwrap_or(0);
+        let mut first = 0;
+        for part in parts {
+            let size = part.count().checked_div(outer).unwrap_or(0);
+            strided::copy_lines(part.as_slice(), [size, 0], &mut values, [line, first], [outer, size]);
+            first += size;
         }
         let parents: Vec<Option<NodeRef<T>>> = parts.iter().map(|p| p.node().cloned()).collect();
         Ok(Tensor::raw(values, shape).record_many(parents, || Concat { axis, sizes, leading: outer }))
