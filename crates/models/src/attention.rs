@@ -79,7 +79,12 @@ impl<T: Scalar> MultiHeadAttention<T> {
     /// Tokens `[batch, n, width]` to the same shape: each attends to those that the mask lets it see.
     #[track_caller]
     pub fn call(&self, tokens: &Tensor<T>, mask: AttentionMask<'_, T>) -> Tensor<T> {
-        self.call_after(tokens, mask, None).0
+        if self.rotary.is_some() {
+            return self.call_after(tokens, mask, None).0;
+        }
+        let projected = tokens.linear(&self.in_proj_weight, self.in_proj_bias.as_ref());
+        let options = Attention { mask, ..Attention::default() };
+        self.out_proj.call(&projected.packed_attention(self.heads, self.key_value_heads, &options))
     }
 
     /// [`MultiHeadAttention::call`] for tokens that follow others, whose keys and values are given: they are seen too, and

@@ -1,6 +1,6 @@
 //! Models of sequences of tokens.
 
-use gradus_autodiff::{AttentionMask, Params, Scalar, Tensor};
+use gradus_autodiff::{Params, Scalar, Tensor};
 use rand::Rng;
 
 use crate::build::{Build, transformer_values};
@@ -187,7 +187,8 @@ impl<T: Scalar> LanguageModel<T> {
     /// here: what logits are made of, and the place for other heads.
     #[track_caller]
     pub fn hidden(&self, embeddings: &Tensor<T>, pass: &mut Pass<T>) -> Tensor<T> {
-        self.hidden_after(embeddings, &Cache::default(), pass).0
+        let placed = pass.dropout(&self.place(embeddings, 0), self.config.transformer.dropout);
+        self.transformer.call(&placed, &self.context(), pass)
     }
 
     /// The logits `[.., vocabulary]` of the last layer's normalised outputs `[.., width]`.
@@ -260,9 +261,12 @@ impl<T: Scalar> LanguageModel<T> {
 
     #[track_caller]
     fn hidden_after(&self, embeddings: &Tensor<T>, past: &Cache<T>, pass: &mut Pass<T>) -> (Tensor<T>, Cache<T>) {
-        let mask = if self.config.causal { AttentionMask::Causal } else { AttentionMask::None };
         let placed = pass.dropout(&self.place(embeddings, past.length), self.config.transformer.dropout);
-        self.transformer.call_after(&placed, &Context { mask, ..Context::default() }, past, pass)
+        self.transformer.call_after(&placed, &self.context(), past, pass)
+    }
+
+    fn context(&self) -> Context<'_, T> {
+        if self.config.causal { Context::causal() } else { Context::default() }
     }
 }
 

@@ -214,7 +214,8 @@ impl<T: Scalar> TransformerLayer<T> {
     /// When the layer attends to a memory and `context` has none.
     #[track_caller]
     pub fn call(&self, tokens: &Tensor<T>, context: &Context<'_, T>, pass: &mut Pass<T>) -> Tensor<T> {
-        self.call_after(tokens, context, None, pass).0
+        let attend = |x: &Tensor<T>| (self.self_attn.call(x, context.mask.clone()), ());
+        self.call_with(tokens, context, attend, pass).0
     }
 
     /// [`TransformerLayer::call`] for tokens that follow others; as [`MultiHeadAttention::call_after`].
@@ -226,8 +227,19 @@ impl<T: Scalar> TransformerLayer<T> {
         past: Option<&KeyValue<T>>,
         pass: &mut Pass<T>,
     ) -> (Tensor<T>, KeyValue<T>) {
-        let attend = |x: &Tensor<T>, _: &mut Pass<T>| self.self_attn.call_after(x, context.mask.clone(), past);
-        let (mut x, seen) = self.branch(tokens, &self.norm1, attend, pass);
+        self.call_with(tokens, context, |x| self.self_attn.call_after(x, context.mask.clone(), past), pass)
+    }
+
+    /// The layer with its attention among the tokens, which may return something more.
+    #[track_caller]
+    fn call_with<R>(
+        &self,
+        tokens: &Tensor<T>,
+        context: &Context<'_, T>,
+        attend: impl FnOnce(&Tensor<T>) -> (Tensor<T>, R),
+        pass: &mut Pass<T>,
+    ) -> (Tensor<T>, R) {
+        let (mut x, seen) = self.branch(tokens, &self.norm1, |x, _| attend(x), pass);
         let mut last_norm = &self.norm2;
         if let (Some(attention), Some(norm)) = (&self.multihead_attn, &self.norm3) {
             let Some(memory) = context.memory else { panic!("a layer with cross-attention needs a memory in its context") };
@@ -315,7 +327,11 @@ impl<T: Scalar> Transformer<T> {
     /// When the layers attend to a memory and `context` has none.
     #[track_caller]
     pub fn call(&self, tokens: &Tensor<T>, context: &Context<'_, T>, pass: &mut Pass<T>) -> Tensor<T> {
-        self.call_after(tokens, context, &Cache::default(), pass).0
+        let mut x = tokens.clone();
+        for layer in &self.layers {
+            x = layer.call(&x, context, pass);
+        }
+        self.normalised(x)
     }
 
     /// [`Transformer::call`] for tokens that follow those of the cache, and the cache with them.
@@ -329,7 +345,12 @@ impl<T: Scalar> Transformer<T> {
             seen.push(keys);
         }
         let length = past.length + tokens.shape().get(1).copied().unwrap_or(0);
-        (self.norm.as_ref().map_or(x.clone(), |norm| norm.call(&x)), Cache { layers: seen, length })
+        (self.normalised(x), Cache { layers: seen, length })
+    }
+
+    #[track_caller]
+    fn normalised(&self, x: Tensor<T>) -> Tensor<T> {
+        self.norm.as_ref().map_or(x.clone(), |norm| norm.call(&x))
     }
 }
 

@@ -1,24 +1,106 @@
 //! Softmax attention in tiles of scores (Dao et al. 2022, algorithms 1 and 4; Rabe and Staats 2021): a tile is made,
 //! used and forgotten, so that memory grows with queries plus keys and not with their product.
+//!
+//! A tile holds the scores of some queries, side by side, with some keys, one below the other. So what softmax does to the
+//! scores of a query goes down the columns of vector registers, and nothing is summed across a register.
+#![allow(unsafe_code)]
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::rows::{lane_sum, maximum};
 use super::{Buffer, PARALLEL, cut, vectorised};
 use crate::{MAX_RANK, Scalar, Shape};
 
-/// Query rows and keys of a tile, which fits the second-level cache with the keys and values that it needs.
+/// Queries and keys of a tile, which fits the first-level cache with what it is made of.
 const ROWS: usize = if cfg!(test) { 3 } else { 64 };
-const KEYS: usize = if cfg!(test) { 4 } else { 256 };
+const KEYS: usize = if cfg!(test) { 4 } else { 128 };
+/// Queries whose scores are computed side by side.
+const LANES: usize = if cfg!(test) { 2 } else { 16 };
 /// Parts at least into which the backward pass is cut, whatever the number of threads.
 const PARTS: usize = 8;
 
-/// Attention of `groups` (examples × key heads) times `rows` (query heads of a key head × queries).
+/// Where the rows of heads lie in a tensor: row `i` of head `h` of example `e` begins at
+/// `first + e · example + h · head + i · row`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Places {
+    pub(crate) first: usize,
+    pub(crate) example: usize,
+    pub(crate) head: usize,
+    pub(crate) row: usize,
+}
+
+impl Places {
+    /// Of a tensor `[examples, heads, rows, size]`.
+    pub(crate) fn head_by_head(heads: usize, rows: usize, size: usize) -> Self {
+        Self { first: 0, example: heads * rows * size, head: rows * size, row: size }
+    }
+
+    fn at(&self, example: usize, head: usize, row: usize) -> usize {
+        self.first + example * self.example + head * self.head + row * self.row
+    }
+}
+
+/// The rows of heads in a tensor.
+#[derive(Clone, Copy)]
+pub(crate) struct Heads<'a, T> {
+    pub(crate) values: &'a [T],
+    pub(crate) places: Places,
+}
+
+impl<T: Scalar> Heads<'_, T> {
+    fn row(&self, example: usize, head: usize, row: usize, size: usize) -> &[T] {
+        let at = self.places.at(example, head, row);
+        &self.values[at..at + size]
+    }
+
+    /// Some rows of a head, one behind the other: where they lie, or copied to `memory`.
+    fn rows<'a>(&'a self, example: usize, head: usize, rows: &Range<usize>, size: usize, memory: &'a mut [T]) -> &'a [T] {
+        if self.places.row == size {
+            let at = self.places.at(example, head, rows.start);
+            return &self.values[at..at + rows.len() * size];
+        }
+        let copies = &mut memory[..rows.len() * size];
+        for (row, copy) in rows.clone().zip(copies.chunks_exact_mut(size.max(1))) {
+            copy.copy_from_slice(self.row(example, head, row, size));
+        }
+        copies
+    }
+}
+
+/// A buffer whose rows are written by several tasks.
+struct Shared<'a, T> {
+    first: *mut T,
+    count: usize,
+    places: Places,
+    buffer: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: only [`Shared::row`] reaches the elements, and its callers keep the rows apart.
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
+
+impl<'a, T: Scalar> Shared<'a, T> {
+    fn new(values: &'a mut [T], places: Places) -> Self {
+        Self { first: values.as_mut_ptr(), count: values.len(), places, buffer: PhantomData }
+    }
+
+    /// # Safety
+    /// Nobody else holds a part of that row.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn row(&self, example: usize, head: usize, row: usize, size: usize) -> &mut [T] {
+        let at = self.places.at(example, head, row);
+        assert!(at + size <= self.count, "a row lies beyond the buffer");
+        // SAFETY: the elements lie in the buffer, which is borrowed mutably for `'a`, and are not held by anybody else.
+        unsafe { std::slice::from_raw_parts_mut(self.first.add(at), size) }
+    }
+}
+
+/// Attention of the `repeats` heads of queries of each key head.
 pub(crate) struct Attention<'a, T: Scalar> {
-    pub(crate) groups: usize,
-    pub(crate) rows: usize,
+    pub(crate) examples: usize,
+    pub(crate) key_heads: usize,
+    pub(crate) repeats: usize,
     pub(crate) queries: usize,
     pub(crate) keys: usize,
     /// The sizes of keys and of values.
@@ -27,9 +109,9 @@ pub(crate) struct Attention<'a, T: Scalar> {
     pub(crate) scale: T,
     pub(crate) causal: bool,
     pub(crate) mask: Option<Mask<'a, T>>,
-    pub(crate) query: &'a [T],
-    pub(crate) key: &'a [T],
-    pub(crate) value: &'a [T],
+    pub(crate) query: Heads<'a, T>,
+    pub(crate) key: Heads<'a, T>,
+    pub(crate) value: Heads<'a, T>,
 }
 
 /// Values that are added to scores, read through the strides of broadcasting.
@@ -41,105 +123,126 @@ pub(crate) struct Mask<'a, T> {
 }
 
 impl<T: Scalar> Mask<'_, T> {
-    /// Adds a row of the mask, from key `first`, to scores.
-    fn add(&self, row: usize, first: usize, scores: &mut [T]) {
-        let last = self.scores.len() - 1;
+    /// Where the values of a row begin, rows counted over all examples and heads.
+    fn row(&self, row: usize) -> usize {
         let (mut rest, mut at) = (row, 0);
-        for axis in (0..last).rev() {
+        for axis in (0..self.scores.len() - 1).rev() {
             at += rest % self.scores[axis] * self.strides[axis];
             rest /= self.scores[axis];
         }
-        match self.strides[last] {
-            0 => scores.iter_mut().for_each(|s| *s += self.values[at]),
-            _ => scores.iter_mut().zip(&self.values[at + first..]).for_each(|(s, &m)| *s += m),
+        at
+    }
+
+    /// Adds its values to a tile of scores: `row` is that of the first query, `key` the first key.
+    fn add(&self, row: usize, key: usize, scores: &mut [T], rows: usize) {
+        let step = self.strides[self.scores.len() - 1];
+        let mut starts = [0; ROWS];
+        starts.iter_mut().take(rows).enumerate().for_each(|(i, start)| *start = self.row(row + i) + key * step);
+        for (j, line) in scores.chunks_exact_mut(rows).enumerate() {
+            line.iter_mut().zip(&starts).for_each(|(s, start)| *s += self.values[start + j * step]);
         }
     }
 }
 
-/// What one task of the forward pass writes: some rows of the output, and the logarithms of their sums.
-struct RowBlock<'a, T> {
-    group: usize,
+/// Some queries of a head: what one task of the forward pass computes, and a tile of the backward pass.
+#[derive(Clone)]
+struct Rows {
+    example: usize,
+    head: usize,
     rows: Range<usize>,
-    output: &'a mut [T],
-    logsumexp: &'a mut [T],
 }
 
-/// What one task of the backward pass writes: the gradients of some keys and values, and their part of the queries'.
+/// What one task of the backward pass computes: the gradients of some keys and values, and their part of the queries'.
 struct KeyPart<'a, T> {
-    group: usize,
+    example: usize,
+    key_head: usize,
     keys: Range<usize>,
+    /// Where the part of the queries' gradients goes, unless there is one part only.
     query: &'a mut [T],
-    key: &'a mut [T],
-    value: &'a mut [T],
 }
 
-impl<T: Scalar> Attention<'_, T> {
-    /// The output `[groups, rows, width]`, and for each row the logarithm of the sum of its exponentials. A row that sees
-    /// nothing has zeros, and plus infinity: with it `e^(score - logsumexp)` is 0, as it should be.
-    pub(crate) fn forward(&self) -> [Buffer<T>; 2] {
-        let mut output = Buffer::filled(T::ZERO, self.groups * self.rows * self.width);
-        let mut logsumexp = Buffer::filled(T::ZERO, self.groups * self.rows);
-        let (mut outputs, mut logs) = (&mut output[..], &mut logsumexp[..]);
-        let blocks = (0..self.groups).flat_map(|group| steps(0..self.rows, ROWS).map(move |rows| (group, rows)));
-        let tasks: Vec<RowBlock<'_, T>> = blocks
-            .map(|(group, rows)| RowBlock {
-                output: cut(&mut outputs, rows.len() * self.width),
-                logsumexp: cut(&mut logs, rows.len()),
-                group,
-                rows,
-            })
-            .collect();
-        self.run(tasks, |task| self.forward_rows(task));
+/// What a row of queries has seen so far.
+struct Seen<T> {
+    tops: [T; ROWS],
+    sums: [f64; ROWS],
+    /// What is made of earlier scores is multiplied by this, as they were taken against a lower top.
+    rescale: [T; ROWS],
+}
+
+impl<'a, T: Scalar> Attention<'a, T> {
+    fn rows_of_all(&self) -> usize {
+        self.examples * self.key_heads * self.repeats * self.queries
+    }
+
+    /// The output, of `count` elements at `places`, and for each row the logarithm of the sum of its exponentials. A row that
+    /// sees nothing has zeros, and plus infinity: with it `e^(score - logsumexp)` is 0, as it should be.
+    pub(crate) fn forward(&self, places: Places) -> [Buffer<T>; 2] {
+        let heads = self.key_heads * self.repeats;
+        let mut output = Buffer::stale(self.rows_of_all() * self.width);
+        let mut logsumexp = Buffer::stale(self.rows_of_all());
+        {
+            let shared = Shared::new(&mut output, places);
+            let mut logs = &mut logsumexp[..];
+            let each = (0..self.examples).flat_map(|example| (0..heads).map(move |head| (example, head)));
+            let blocks = each.flat_map(|(example, head)| steps(0..self.queries, ROWS).map(move |rows| Rows { example, head, rows }));
+            let tasks: Vec<(Rows, &mut [T])> = blocks.map(|block| (block.clone(), cut(&mut logs, block.rows.len()))).collect();
+            self.run(tasks, |(block, logs)| self.forward_rows(&block, &shared, logs));
+        }
         [output, logsumexp]
     }
 
-    /// The gradients of queries, keys and values, given that of the output, `g`, and what the forward pass returned.
-    pub(crate) fn backward(&self, g: &[T], output: &[T], logsumexp: &[T]) -> [Buffer<T>; 3] {
-        let (queries, tiles) = (self.groups * self.rows * self.depth, self.keys.div_ceil(KEYS));
-        let parts = PARTS.div_ceil(self.groups.max(1)).clamp(1, tiles.max(1));
-        let size = tiles.div_ceil(parts) * KEYS;
-        let parts = self.keys.div_ceil(size.max(1)).max(1);
-        let mut query = Buffer::filled(T::ZERO, parts * queries);
-        let mut key = Buffer::filled(T::ZERO, self.groups * self.keys * self.depth);
-        let mut value = Buffer::filled(T::ZERO, self.groups * self.keys * self.width);
-        // Σ g · output of each row: the mean that the gradient of a softmax subtracts.
-        let mut means = Buffer::filled(T::ZERO, logsumexp.len());
-        let rows = g.chunks_exact(self.width.max(1)).zip(output.chunks_exact(self.width.max(1)));
-        means.iter_mut().zip(rows).for_each(|(mean, (g, y))| *mean = g.iter().zip(y).fold(T::ZERO, |sum, (&g, &y)| sum + g * y));
-        {
-            let (mut query, mut key, mut value) = (&mut query[..], &mut key[..], &mut value[..]);
-            let ranges = (0..self.groups).flat_map(|group| steps(0..self.keys, size).map(move |keys| (group, keys)));
-            let tasks: Vec<KeyPart<'_, T>> = ranges
-                .map(|(group, keys)| KeyPart {
-                    query: cut(&mut query, self.rows * self.depth),
-                    key: cut(&mut key, keys.len() * self.depth),
-                    value: cut(&mut value, keys.len() * self.width),
-                    group,
-                    keys,
-                })
-                .collect();
-            self.run(tasks, |task| self.backward_keys(task, g, logsumexp, &means));
-        }
-        [self.sum_parts(query, parts), key, value]
+    /// The gradients of queries, keys and values in buffers like theirs, given that of the output, `g`, and what the forward
+    /// pass returned.
+    pub(crate) fn backward(&self, g: Heads<'_, T>, output: Heads<'_, T>, logsumexp: &[T]) -> [Buffer<T>; 3] {
+        let mut gradients = [self.query, self.key, self.value].map(|of| Buffer::stale(of.values.len()));
+        let [query, key, value] = &mut gradients;
+        let shared = [(query, self.query), (key, self.key), (value, self.value)].map(|(to, of)| Shared::new(to, of.places));
+        self.backward_to(g, output, logsumexp, &shared);
+        gradients
     }
 
-    /// Sums `[groups, parts, rows, depth]` over the parts, in order.
-    fn sum_parts(&self, parts_of: Buffer<T>, parts: usize) -> Buffer<T> {
-        let size = self.rows * self.depth;
-        if parts == 1 || size == 0 {
-            return parts_of;
-        }
-        let mut sum = Buffer::filled(T::ZERO, self.groups * size);
-        for (sum, parts) in sum.chunks_exact_mut(size).zip(parts_of.chunks_exact(parts * size)) {
-            for part in parts.chunks_exact(size) {
-                sum.iter_mut().zip(part).for_each(|(s, &p)| *s += p);
+    /// As [`Attention::backward`], where queries, keys and values are parts of one buffer.
+    pub(crate) fn backward_packed(&self, g: Heads<'_, T>, output: Heads<'_, T>, logsumexp: &[T]) -> Buffer<T> {
+        let mut gradient = Buffer::stale(self.query.values.len());
+        let Shared { first, count, buffer, .. } = Shared::new(&mut gradient, self.query.places);
+        let shared = [self.query, self.key, self.value].map(|of| Shared { first, count, places: of.places, buffer });
+        self.backward_to(g, output, logsumexp, &shared);
+        gradient
+    }
+
+    fn backward_to(&self, g: Heads<'_, T>, output: Heads<'_, T>, logsumexp: &[T], gradients: &[Shared<'_, T>; 3]) {
+        let (groups, tiles) = (self.examples * self.key_heads, self.keys.div_ceil(KEYS));
+        let parts = PARTS.div_ceil(groups.max(1)).clamp(1, tiles.max(1));
+        let size = tiles.div_ceil(parts) * KEYS;
+        let parts = self.keys.div_ceil(size.max(1)).max(1);
+        let rows = self.repeats * self.queries * self.depth;
+        let mut partial = Buffer::stale(if parts > 1 { groups * parts * rows } else { 0 });
+        let mut rest = &mut partial[..];
+        let each = (0..self.examples).flat_map(|example| (0..self.key_heads).map(move |key_head| (example, key_head)));
+        let ranges = each.flat_map(|group| (0..parts).map(move |part| (group, part * size..((part + 1) * size).min(self.keys))));
+        let tasks: Vec<KeyPart<'_, T>> = ranges
+            .map(|((example, key_head), keys)| {
+                let query = cut(&mut rest, if parts > 1 { rows } else { 0 });
+                KeyPart { example, key_head, keys, query }
+            })
+            .collect();
+        self.run(tasks, |task| self.backward_keys(task, g, output, logsumexp, gradients));
+        if parts > 1 && rows > 0 {
+            for (group, parts) in partial.chunks_exact_mut(parts * rows).enumerate() {
+                let (sum, others) = parts.split_at_mut(rows);
+                for part in others.chunks_exact(rows) {
+                    vectorised(
+                        #[inline(always)]
+                        || sum.iter_mut().zip(part).for_each(|(s, &p)| *s += p),
+                    );
+                }
+                self.write_queries(group / self.key_heads, group % self.key_heads, sum, &gradients[0]);
             }
         }
-        sum
     }
 
     fn run<U: Send>(&self, tasks: Vec<U>, f: impl Fn(U) + Send + Sync) {
-        let work = self.groups.saturating_mul(self.rows).saturating_mul(self.keys).saturating_mul(self.depth + self.width);
+        let work = self.rows_of_all().saturating_mul(self.keys).saturating_mul(self.depth + self.width);
         if work < PARALLEL {
             tasks.into_iter().for_each(f);
         } else {
@@ -149,115 +252,227 @@ impl<T: Scalar> Attention<'_, T> {
 
     /// How many keys a query row sees: the last query sees all, those before it one less each.
     fn visible(&self, row: usize) -> usize {
-        if self.causal { (row % self.queries + 1 + self.keys).saturating_sub(self.queries).min(self.keys) } else { self.keys }
+        if self.causal { (row + 1 + self.keys).saturating_sub(self.queries).min(self.keys) } else { self.keys }
     }
 
     /// The keys that any of the rows sees.
     fn visible_to(&self, rows: &Range<usize>) -> usize {
-        rows.clone().map(|row| self.visible(row)).max().unwrap_or(0)
+        if rows.is_empty() { 0 } else { self.visible(rows.end - 1) }
     }
 
-    fn query_rows<'a>(&self, of: &'a [T], size: usize, group: usize, rows: &Range<usize>) -> &'a [T] {
-        &of[(group * self.rows + rows.start) * size..(group * self.rows + rows.end) * size]
-    }
-
-    fn key_rows<'a>(&self, of: &'a [T], size: usize, group: usize, keys: &Range<usize>) -> &'a [T] {
-        &of[(group * self.keys + keys.start) * size..(group * self.keys + keys.end) * size]
-    }
-
-    /// `scores[rows, keys]`, scaled and masked; minus infinity where a row does not see a key.
-    fn scores(&self, group: usize, rows: &Range<usize>, keys: &Range<usize>, scores: &mut [T]) {
-        let query = self.query_rows(self.query, self.depth, group, rows);
-        let key = self.key_rows(self.key, self.depth, group, keys);
-        T::gemm([rows.len(), keys.len(), self.depth], (query, false), (key, true), scores, false, 1);
-        vectorised(|| scores.iter_mut().for_each(|s| *s = *s * self.scale));
-        for (row, scores) in rows.clone().zip(scores.chunks_exact_mut(keys.len())) {
-            if let Some(mask) = &self.mask {
-                mask.add(group * self.rows + row, keys.start, scores);
+    /// The scores `[keys, rows]`, scaled and masked; minus infinity where a row does not see a key.
+    fn scores(&self, block: &Rows, keys: &Range<usize>, query: &[T], key: &[T], scores: &mut [T]) {
+        let rows = block.rows.len();
+        T::gemm([keys.len(), rows, self.depth], (key, false), (query, true), scores, false, 1);
+        vectorised(
+            #[inline(always)]
+            || scores.iter_mut().for_each(|s| *s = *s * self.scale),
+        );
+        if let Some(mask) = &self.mask {
+            let heads = self.key_heads * self.repeats;
+            mask.add((block.example * heads + block.head) * self.queries + block.rows.start, keys.start, scores, rows);
+        }
+        if self.visible(block.rows.start) < keys.end {
+            for (key, line) in keys.clone().zip(scores.chunks_exact_mut(rows)) {
+                let first = (key + self.queries).saturating_sub(self.keys);
+                line[..first.saturating_sub(block.rows.start).min(rows)].fill(T::NEG_INFINITY);
             }
-            let seen = self.visible(row).saturating_sub(keys.start).min(keys.len());
-            scores[seen..].fill(T::NEG_INFINITY);
         }
     }
 
-    fn forward_rows(&self, RowBlock { group, rows, output, logsumexp }: RowBlock<'_, T>) {
-        let mut tile = Buffer::stale(ROWS * KEYS);
-        let mut tops = [T::NEG_INFINITY; ROWS];
-        let mut sums = [0.0f64; ROWS];
-        for keys in steps(0..self.visible_to(&rows), KEYS) {
-            let scores = &mut tile[..rows.len() * keys.len()];
-            self.scores(group, &rows, &keys, scores);
-            for (i, row) in scores.chunks_exact_mut(keys.len()).enumerate() {
-                let output = &mut output[i * self.width..(i + 1) * self.width];
-                vectorised(|| online_softmax(row, &mut tops[i], &mut sums[i], output));
+    fn forward_rows(&self, block: &Rows, shared: &Shared<'_, T>, logsumexp: &mut [T]) {
+        let Rows { example, head, ref rows } = *block;
+        let (m, key_head) = (rows.len(), head / self.repeats);
+        let mut memory = [ROWS * self.depth, KEYS * self.depth, KEYS * self.width, ROWS * self.width, ROWS * KEYS].map(Buffer::stale);
+        let [queries, keys_memory, values_memory, output, tile] = &mut memory;
+        let query = self.query.rows(example, head, rows, self.depth, queries);
+        let output = &mut output[..m * self.width];
+        output.fill(T::ZERO);
+        let mut seen = Seen { tops: [T::NEG_INFINITY; ROWS], sums: [0.0; ROWS], rescale: [T::ONE; ROWS] };
+        for keys in steps(0..self.visible_to(rows), KEYS) {
+            let scores = &mut tile[..keys.len() * m];
+            let key = self.key.rows(example, key_head, &keys, self.depth, keys_memory);
+            self.scores(block, &keys, query, key, scores);
+            vectorised(
+                #[inline(always)]
+                || {
+                    let whole = m / LANES * LANES;
+                    (0..whole).step_by(LANES).for_each(|first| online_softmax::<T, LANES>(scores, m, first, &mut seen));
+                    (whole..m).for_each(|first| online_softmax::<T, 1>(scores, m, first, &mut seen));
+                },
+            );
+            if keys.start > 0 && self.width > 0 {
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        let rows = output.chunks_exact_mut(self.width).zip(&seen.rescale);
+                        rows.for_each(|(row, &rescale)| row.iter_mut().for_each(|y| *y = *y * rescale));
+                    },
+                );
             }
-            let value = self.key_rows(self.value, self.width, group, &keys);
-            T::gemm([rows.len(), self.width, keys.len()], (scores, false), (value, false), output, true, 1);
+            let value = self.value.rows(example, key_head, &keys, self.width, values_memory);
+            T::gemm([m, self.width, keys.len()], (scores, true), (value, false), output, true, 1);
         }
         for (i, log) in logsumexp.iter_mut().enumerate() {
-            *log = if sums[i] == 0.0 { -T::NEG_INFINITY } else { tops[i] + T::from_f64(sums[i].ln()) };
-            let scale = if sums[i] == 0.0 { T::ZERO } else { T::from_f64(1.0 / sums[i]) };
-            output[i * self.width..(i + 1) * self.width].iter_mut().for_each(|y| *y = *y * scale);
+            let sum = seen.sums[i];
+            *log = if sum == 0.0 { -T::NEG_INFINITY } else { seen.tops[i] + T::from_f64(sum.ln()) };
+            let scale = if sum == 0.0 { T::ZERO } else { T::from_f64(1.0 / sum) };
+            // SAFETY: each row of each head belongs to one task.
+            let to = unsafe { shared.row(example, head, rows.start + i, self.width) };
+            to.iter_mut().zip(&output[i * self.width..]).for_each(|(to, &y)| *to = y * scale);
         }
     }
 
-    fn backward_keys(&self, task: KeyPart<'_, T>, g: &[T], logsumexp: &[T], means: &[T]) {
-        let (mut scores, mut slopes) = (Buffer::stale(ROWS * KEYS), Buffer::stale(ROWS * KEYS));
-        let group = task.group;
-        for keys in steps(task.keys.clone(), KEYS) {
-            let own = keys.start - task.keys.start..keys.end - task.keys.start;
-            let key_gradient = &mut task.key[own.start * self.depth..own.end * self.depth];
-            let value_gradient = &mut task.value[own.start * self.width..own.end * self.width];
-            for rows in steps(0..self.rows, ROWS) {
+    fn backward_keys(&self, task: KeyPart<'_, T>, g: Heads<'_, T>, output: Heads<'_, T>, logsumexp: &[T], gradients: &[Shared<'_, T>; 3]) {
+        let KeyPart { example, key_head, keys: all_keys, query: part } = task;
+        let (depth, width) = (self.depth, self.width);
+        let sizes = [KEYS * depth, KEYS * width, KEYS * depth, KEYS * width, ROWS * depth, ROWS * width, ROWS * KEYS, ROWS * KEYS];
+        let mut memory = sizes.map(Buffer::stale);
+        let [keys_memory, values_memory, key_gradient, value_gradient, queries, gs, scores, slopes] = &mut memory;
+        let own = if part.is_empty() { self.repeats * self.queries * depth } else { 0 };
+        let mut query_gradients = Buffer::stale(own);
+        let query_gradients = if part.is_empty() { &mut query_gradients[..] } else { part };
+        query_gradients.fill(T::ZERO);
+        let mut means = [T::ZERO; ROWS];
+        for keys in steps(all_keys, KEYS) {
+            let n = keys.len();
+            let (key_gradient, value_gradient) = (&mut key_gradient[..n * depth], &mut value_gradient[..n * width]);
+            key_gradient.fill(T::ZERO);
+            value_gradient.fill(T::ZERO);
+            let key = self.key.rows(example, key_head, &keys, depth, keys_memory);
+            let value = self.value.rows(example, key_head, &keys, width, values_memory);
+            let heads = (0..self.repeats).flat_map(|repeat| steps(0..self.queries, ROWS).map(move |rows| (repeat, rows)));
+            for (repeat, rows) in heads {
                 let seen = keys.start..keys.end.min(self.visible_to(&rows));
                 if seen.is_empty() {
                     continue;
                 }
                 let (m, n) = (rows.len(), seen.len());
-                let (p, ds) = (&mut scores[..m * n], &mut slopes[..m * n]);
-                let g = self.query_rows(g, self.width, group, &rows);
-                let query = self.query_rows(self.query, self.depth, group, &rows);
-                let (key, value) = (self.key_rows(self.key, self.depth, group, &seen), self.key_rows(self.value, self.width, group, &seen));
-                self.scores(group, &rows, &seen, p);
-                T::gemm([m, n, self.width], (g, false), (value, true), ds, false, 1);
-                let logs = self.query_rows(logsumexp, 1, group, &rows);
-                let means = self.query_rows(means, 1, group, &rows);
-                for (i, (p, ds)) in p.chunks_exact_mut(n).zip(ds.chunks_exact_mut(n)).enumerate() {
-                    vectorised(|| softmax_slopes(p, ds, logs[i], means[i], self.scale));
+                let block = Rows { example, head: key_head * self.repeats + repeat, rows: rows.clone() };
+                let (p, ds) = (&mut scores[..n * m], &mut slopes[..n * m]);
+                let query = self.query.rows(example, block.head, &rows, depth, queries);
+                let g = g.rows(example, block.head, &rows, width, gs);
+                for ((mean, row), g) in means.iter_mut().zip(rows.clone()).zip(g.chunks_exact(width.max(1))) {
+                    let y = output.row(example, block.head, row, width);
+                    // Σ g · output: the mean that the gradient of a softmax subtracts.
+                    *mean = vectorised(
+                        #[inline(always)]
+                        || dot(g, y),
+                    );
                 }
-                T::gemm([n, self.width, m], (p, true), (g, false), &mut value_gradient[..n * self.width], true, 1);
-                T::gemm([n, self.depth, m], (ds, true), (query, false), &mut key_gradient[..n * self.depth], true, 1);
-                let query_gradient = &mut task.query[rows.start * self.depth..rows.end * self.depth];
-                T::gemm([m, self.depth, n], (ds, false), (key, false), query_gradient, true, 1);
+                let (key, value) = (&key[..n * depth], &value[..n * width]);
+                self.scores(&block, &seen, query, key, p);
+                T::gemm([n, m, width], (value, false), (g, true), ds, false, 1);
+                let first = (example * self.key_heads * self.repeats + block.head) * self.queries + rows.start;
+                let logs = &logsumexp[first..first + m];
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        let whole = m / LANES * LANES;
+                        (0..whole).step_by(LANES).for_each(|first| softmax_slopes::<T, LANES>(p, ds, m, first, logs, &means));
+                        (whole..m).for_each(|first| softmax_slopes::<T, 1>(p, ds, m, first, logs, &means));
+                    },
+                );
+                T::gemm([n, width, m], (p, false), (g, false), &mut value_gradient[..n * width], true, 1);
+                T::gemm([n, depth, m], (ds, false), (query, false), &mut key_gradient[..n * depth], true, 1);
+                let rows = (repeat * self.queries + rows.start) * depth..(repeat * self.queries + rows.end) * depth;
+                T::gemm([m, depth, n], (ds, true), (key, false), &mut query_gradients[rows], true, 1);
             }
+            for (i, row) in keys.clone().enumerate() {
+                // SAFETY: each key and value belongs to one task.
+                let (to, values) =
+                    unsafe { (gradients[1].row(example, key_head, row, depth), gradients[2].row(example, key_head, row, width)) };
+                to.iter_mut().zip(&key_gradient[i * depth..]).for_each(|(to, &x)| *to = x * self.scale);
+                values.copy_from_slice(&value_gradient[i * width..(i + 1) * width]);
+            }
+        }
+        if own > 0 {
+            self.write_queries(example, key_head, query_gradients, &gradients[0]);
+        }
+    }
+
+    /// Writes the gradients of the queries of a key head, `[repeats, queries, depth]`, which lack the scale.
+    fn write_queries(&self, example: usize, key_head: usize, rows: &[T], shared: &Shared<'_, T>) {
+        for (i, row) in rows.chunks_exact(self.depth.max(1)).enumerate() {
+            let head = key_head * self.repeats + i / self.queries;
+            // SAFETY: each row of each head is written once, by the task of its key head, or after all tasks.
+            let to = unsafe { shared.row(example, head, i % self.queries, self.depth) };
+            to.iter_mut().zip(row).for_each(|(to, &x)| *to = x * self.scale);
         }
     }
 }
 
-/// One more piece of a row of scores: it becomes `e^(score - top)`, and what was made with an earlier `top` is rescaled
-/// (Milakov and Gimelshein 2018).
 #[inline(always)]
-fn online_softmax<T: Scalar>(scores: &mut [T], top: &mut T, sum: &mut f64, output: &mut [T]) {
-    let found = maximum(scores);
-    let greatest = if found > *top { found } else { *top };
-    // A row that has seen nothing yet has no finite maximum to subtract, and nothing to rescale.
-    if *top > T::NEG_INFINITY && greatest > *top {
-        let rescale = (*top - greatest).exp();
-        *sum *= rescale.to_f64();
-        output.iter_mut().for_each(|y| *y = *y * rescale);
+fn dot<T: Scalar>(x: &[T], y: &[T]) -> T {
+    let mut lanes = [T::ZERO; 16];
+    let ((x, x_tail), (y, y_tail)) = (x.as_chunks::<16>(), y.as_chunks::<16>());
+    for (x, y) in x.iter().zip(y) {
+        lanes.iter_mut().zip(x).zip(y).for_each(|((lane, &x), &y)| *lane += x * y);
     }
-    *top = greatest;
-    let shift = if greatest.is_finite() { greatest } else { T::ZERO };
-    scores.iter_mut().for_each(|s| *s = (*s - shift).exp());
-    *sum += lane_sum(scores, |p| p);
+    let tail = x_tail.iter().zip(y_tail).map(|(&x, &y)| x * y);
+    lanes.into_iter().chain(tail).fold(T::ZERO, |sum, x| sum + x)
 }
 
-/// Scores become probabilities `p`; `ds`, the gradient of the probabilities, becomes `scale · p (ds - mean)`.
+/// Below the greatest score by more than this, an exponential is as good as 0 beside the sum, which is at least 1. To compute
+/// it would be slow: it is no normal number of 32 bits.
+const NEGLIGIBLE: f64 = -87.0;
+
+/// `e^(score - shift)`, or 0 where it is negligible.
 #[inline(always)]
-fn softmax_slopes<T: Scalar>(scores: &mut [T], ds: &mut [T], logsumexp: T, mean: T, scale: T) {
-    for (p, ds) in scores.iter_mut().zip(ds) {
-        *p = (*p - logsumexp).exp();
-        *ds = *p * (*ds - mean) * scale;
+fn exponential<T: Scalar>(score: T, shift: T) -> T {
+    let (x, least) = (score - shift, T::from_f64(NEGLIGIBLE));
+    let counts = if x < least { T::ZERO } else { T::ONE };
+    // A factor, as the compiler would turn a choice into one between 0 and the slow exponential.
+    (if x < least { least } else { x }).exp() * counts
+}
+
+/// Further scores `[keys, rows]` of the queries from `first` on: they become `e^(score - top)` (Milakov and Gimelshein 2018).
+#[inline(always)]
+fn online_softmax<T: Scalar, const COUNT: usize>(scores: &mut [T], rows: usize, first: usize, seen: &mut Seen<T>) {
+    let mut tops: [T; COUNT] = std::array::from_fn(|i| seen.tops[first + i]);
+    for line in scores.chunks_exact(rows) {
+        if let Some(line) = line[first..].first_chunk::<COUNT>() {
+            tops.iter_mut().zip(line).for_each(|(top, &s)| *top = if s > *top { s } else { *top });
+        }
+    }
+    // A row that has seen nothing yet has no finite maximum to subtract.
+    let shifts = tops.map(|top| if top.is_finite() { top } else { T::ZERO });
+    let mut sums = [T::ZERO; COUNT];
+    for line in scores.chunks_exact_mut(rows) {
+        if let Some(line) = line[first..].first_chunk_mut::<COUNT>() {
+            for i in 0..COUNT {
+                line[i] = exponential(line[i], shifts[i]);
+                sums[i] += line[i];
+            }
+        }
+    }
+    for i in 0..COUNT {
+        let rescale = exponential(seen.tops[first + i], shifts[i]);
+        seen.rescale[first + i] = rescale;
+        seen.sums[first + i] = seen.sums[first + i] * rescale.to_f64() + sums[i].to_f64();
+        seen.tops[first + i] = tops[i];
+    }
+}
+
+/// Scores become probabilities `p`; `ds`, the gradient of the probabilities, becomes `p (ds - mean)`.
+#[inline(always)]
+fn softmax_slopes<T: Scalar, const COUNT: usize>(
+    scores: &mut [T],
+    ds: &mut [T],
+    rows: usize,
+    first: usize,
+    logsumexp: &[T],
+    means: &[T; ROWS],
+) {
+    let logs: [T; COUNT] = std::array::from_fn(|i| logsumexp[first + i]);
+    let means: [T; COUNT] = std::array::from_fn(|i| means[first + i]);
+    for (line, ds) in scores.chunks_exact_mut(rows).zip(ds.chunks_exact_mut(rows)) {
+        if let (Some(line), Some(ds)) = (line[first..].first_chunk_mut::<COUNT>(), ds[first..].first_chunk_mut::<COUNT>()) {
+            for i in 0..COUNT {
+                line[i] = exponential(line[i], logs[i]);
+                ds[i] = line[i] * (ds[i] - means[i]);
+            }
+        }
     }
 }
 

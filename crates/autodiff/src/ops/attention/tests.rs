@@ -20,6 +20,18 @@ fn close(ours: &T64, theirs: &T64, tolerance: f64) {
     }
 }
 
+/// Attention among rows of queries, keys and values side by side, by its parts.
+fn apart(x: &T64, heads: usize, key_heads: usize, options: &Attention<'_, f64>) -> T64 {
+    let [lead @ .., n, row] = x.shape() else { panic!("{:?}", x.shape()) };
+    let (examples, d) = (lead.iter().product::<usize>(), row / (heads + 2 * key_heads));
+    let part = |first: usize, count: usize| {
+        let rows = x.narrow(-1, first * d, count * d).reshape(&[examples, *n, count, d]).permute(&[0, 2, 1, 3]);
+        rows.reshape(&[lead, &[count, *n, d]].concat())
+    };
+    let y = part(0, heads).scaled_dot_product_attention(&part(heads, key_heads), &part(heads + key_heads, key_heads), options);
+    y.reshape(&[examples, heads, *n, d]).permute(&[0, 2, 1, 3]).reshape(&[lead, &[*n, heads * d]].concat())
+}
+
 /// The definition, one query at a time, in plain numbers.
 fn definition([q, k, v]: [&T64; 3], causal: bool, mask: Option<&T64>, scale: f64) -> T64 {
     let rank = q.rank();
@@ -135,16 +147,33 @@ fn shapes_that_do_not_fit() {
 }
 
 #[test]
+fn rows_that_are_no_queries_keys_and_values() {
+    let attend = |shape: &[usize], heads, key_heads| T64::zeros(shape).try_packed_attention(heads, key_heads, &Attention::default());
+    assert_eq!(attend(&[2, 5, 12], 2, 1).unwrap().shape(), [2, 5, 6]);
+    for (shape, heads, key_heads) in [(&[2, 5, 12][..], 3, 1), (&[12], 1, 1), (&[5, 12], 3, 2), (&[5, 12], 0, 1), (&[5, 12], 1, 0)] {
+        let error = attend(shape, heads, key_heads).unwrap_err();
+        assert!(matches!(error, TensorError::Argument { operation: "packed_attention", .. }), "{shape:?}: {error}");
+    }
+    let mask = T64::zeros(&[3, 5, 5]);
+    let found = T64::zeros(&[2, 5, 12]).try_packed_attention(2, 1, &masked(AttentionMask::Additive(&mask)));
+    let (left, right) = (vec![3, 5, 5], vec![2, 2, 5, 5]);
+    assert_eq!(found.err(), Some(TensorError::Mismatch { operation: "packed_attention", left, right }));
+}
+
+#[test]
 fn the_same_bits_on_any_number_of_threads() {
     let (q, k, v) = (random(&[1, 4, 70, 8], 1), random(&[1, 2, 90, 8], 2), random(&[1, 2, 90, 5], 3));
     let mask = random(&[70, 90], 4);
+    let x = random(&[2, 70, 8 * 4], 5);
     let all = || {
         let masks = [AttentionMask::None, AttentionMask::Causal, AttentionMask::Additive(&mask)];
-        masks.map(|mask| {
+        let apart = masks.map(|mask| {
             let loss = |(q, k, v): &(T64, T64, T64)| q.scaled_dot_product_attention(k, v, &masked(mask.clone())).square().sum();
             let at = (q.clone(), k.clone(), v.clone());
             (loss(&at), grad(loss, &at), hvp(loss, &at, &at))
-        })
+        });
+        let packed = |x: &T64| x.packed_attention(4, 2, &masked(AttentionMask::Causal)).square().sum();
+        (apart, grad(packed, &x))
     };
     let run = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(all);
     let one = run(1);
@@ -160,6 +189,7 @@ fn jacobians_and_forward_mode() {
     check_modes("query", |q| q.scaled_dot_product_attention(&k, &v, &causal), &q);
     check_modes("key", |k| q.scaled_dot_product_attention(k, &v, &causal), &k);
     check_modes("value", |v| q.scaled_dot_product_attention(&k, v, &causal), &v);
+    check_modes("packed", |x| x.packed_attention(2, 1, &causal), &random(&[2, 3, 8], 4));
 }
 
 #[test]
@@ -179,6 +209,8 @@ fn gradients_of_single_examples() {
     check_per_example(learnt, &random(&[5, 2], 3), &x);
     let biased = |m: &T64, x: &T64| flat(x.scaled_dot_product_attention(x, x, &masked(AttentionMask::Additive(m))));
     check_per_example(biased, &random(&[2, 4, 4], 4), &x);
+    let packed = |w: &T64, x: &T64| flat(x.matmul(w).packed_attention(2, 1, &Attention::default()));
+    check_per_example(packed, &random(&[2, 8], 2), &x.reshape(&[3, 8, 2]));
     // Examples that attend to each other.
     let mixed = per_example(
         |w: &T64, x: &T64| x.matmul(w).scaled_dot_product_attention(x, x, &Attention::default()).sum_axis(1),
@@ -254,6 +286,39 @@ mod properties {
                 };
                 check::both_orders(of_mask, &finite)?;
             }
+        }
+
+        #[test]
+        fn packed_attention(
+            examples in prop::collection::vec(0usize..3, 0..2), key_heads in 1usize..3, repeats in 1usize..3, n in 0usize..8,
+            d in 0usize..4, kind in 0usize..4, seed in 0u64..1000,
+        ) {
+            let heads = key_heads * repeats;
+            let x = random(&[&examples[..], &[n, (heads + 2 * key_heads) * d]].concat(), seed);
+            let mask = random(&[[n, n], [1, n]][seed as usize % 2], seed + 1);
+            let mask = mask.constant_map(|x| if x > 1.0 { MINUS_INFINITY } else { x });
+            let options = masked(match kind {
+                0 => AttentionMask::None,
+                1 => AttentionMask::Causal,
+                _ => AttentionMask::Additive(&mask),
+            });
+            let apart = |x: &T64| apart(x, heads, key_heads, &options);
+            let packed = |x: &T64| x.packed_attention(heads, key_heads, &options);
+            close(&packed(&x), &apart(&x), 1e-13);
+            let weights = random(apart(&x).shape(), seed + 2);
+            let loss = |f: &dyn Fn(&T64) -> T64, x: &T64| (f(x) * &weights).sum();
+            close(&grad(|x: &T64| loss(&packed, x), &x), &grad(|x: &T64| loss(&apart, x), &x), 1e-13);
+            check::both_orders(|x: &T64| loss(&packed, x), &x)?;
+        }
+
+        /// In the working precision and beyond one tile of queries and of keys, against the definition in `f64`.
+        #[test]
+        fn attention_in_single_precision(heads in 1usize..3, n in 1usize..40, m in 1usize..40, d in 1usize..40, causal in any::<bool>(), seed in 0u64..1000) {
+            let [q, k, v] = [(n, 0), (m, 1), (m, 2)].map(|(rows, i)| random(&[heads, rows, d], seed + i).cast::<f32>());
+            let mask = if causal { AttentionMask::Causal } else { AttentionMask::None };
+            let y = q.scaled_dot_product_attention(&k, &v, &Attention { mask, scale: None });
+            let wide = [&q, &k, &v].map(|x| x.cast::<f64>());
+            close(&y.cast(), &definition([&wide[0], &wide[1], &wide[2]], causal, None, 1.0 / (d as f64).sqrt()), 1e-5);
         }
     }
 }
