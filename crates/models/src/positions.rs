@@ -117,10 +117,9 @@ impl Rotary {
         let &[.., n, d] = x.shape() else { panic!("Rotary: shape {:?}, not [.., n, d]", x.shape()) };
         assert!(d % 2 == 0, "Rotary: vectors of odd length, shape {:?}", x.shape());
         let half = d / 2;
-        let angle = |i: usize| {
-            let (place, pair) = (first + i / half, i % half);
-            place as f64 * self.scaling.frequency(self.theta.powf(-2.0 * pair as f64 / d as f64))
-        };
+        let frequency = |pair: usize| self.scaling.frequency(self.theta.powf(-2.0 * pair as f64 / d as f64));
+        let frequencies: Vec<f64> = (0..half).map(frequency).collect();
+        let angle = |i: usize| (first + i / half) as f64 * frequencies[i % half];
         let of = |f: fn(f64) -> f64| Tensor::from_fn(&[n, half], |i| T::from_f64(f(angle(i))));
         let (cos, sin) = (of(f64::cos), of(f64::sin));
         let turn = |a: &Tensor<T>, b: &Tensor<T>| [a * &cos - b * &sin, a * &sin + b * &cos];

@@ -150,3 +150,28 @@ pub(crate) fn max_middle<T: Scalar>(x: &[T], outer: usize, n: usize, inner: usiz
     }
     out
 }
+
+#[cfg(test)]
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// Also where the parts of many rows are summed by themselves, and by whatever number of threads.
+        #[test]
+        fn sums_of_columns(outer in 0usize..3, n in 0usize..400, inner in 1usize..400, seed in 0u32..1000) {
+            let x: Vec<f32> = (0..outer * n * inner).map(|i| ((i as u32 ^ seed).wrapping_mul(2_654_435_761) >> 8) as f32 / 16_777_216.0).collect();
+            let run = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| sum_middle(&x, outer, n, inner).to_vec());
+            let sums = run(1);
+            for (at, &sum) in sums.iter().enumerate() {
+                let (o, j) = (at / inner, at % inner);
+                let expected: f64 = (0..n).map(|i| f64::from(x[(o * n + i) * inner + j])).sum();
+                prop_assert!((f64::from(sum) - expected).abs() <= 1e-6 * expected, "{}: {} and {}", at, sum, expected);
+            }
+            prop_assert!([2, 3, 5].into_iter().all(|threads| run(threads) == sums));
+        }
+    }
+}

@@ -3,6 +3,9 @@
 
 /// Runs `body` compiled for AVX-512 or AVX2 where the processor has them. No operation is fused into another, so that
 /// the results are those of the plain loop to the bit.
+///
+/// A closure of more than a line is handed over as `#[inline(always)] || …`: it is called from three places, and what the
+/// compiler does not inline there stays compiled for the least processor.
 #[inline(always)]
 pub(crate) fn vectorised<R>(body: impl FnOnce() -> R) -> R {
     #[cfg(all(target_arch = "x86_64", not(miri)))]

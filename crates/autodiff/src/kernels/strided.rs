@@ -190,4 +190,19 @@ mod tests {
             assert!((0..x.len()).all(|i| y[i % columns * rows + i / columns] == x[i]), "{rows} {columns}");
         }
     }
+
+    #[test]
+    fn lines_of_either_side_among_others() {
+        for (count, size) in [(0, 3), (3, 0), (1, 1), (4, 5), (300, 301)] {
+            let (from_distance, to_distance) = (size + 3, size + 2);
+            let x: Vec<f32> = (0..count * from_distance + 3).map(|i| i as f32).collect();
+            let mut y = vec![-1.0; count * to_distance];
+            copy_lines(&x, [from_distance, 3], &mut y, [to_distance, 1], [count, size]);
+            for (i, &y) in y.iter().enumerate() {
+                let (line, at) = (i / to_distance, i % to_distance);
+                let inside = (1..=size).contains(&at);
+                assert_eq!(y, if inside { x[line * from_distance + at + 2] } else { -1.0 }, "{count} {size} {i}");
+            }
+        }
+    }
 }
