@@ -118,7 +118,7 @@ pub trait Scalar:
 }
 
 macro_rules! scalar {
-    ($t:ident, $other:ident, $tiles:path, $gemm:path, $exp:path, $exp_m1:path, $tanh:path, $erf:path, $erfc:path) => {
+    ($t:ident, $other:ident, $tiles:path, $gemm:path, $functions:ident, $erf:path, $erfc:path) => {
         impl Scalar for $t {
             type Other = $other;
             const ZERO: Self = 0.0;
@@ -136,19 +136,19 @@ macro_rules! scalar {
             }
             #[inline(always)]
             fn exp(self) -> Self {
-                $exp(self)
+                functions::$functions::exp(self)
             }
             #[inline(always)]
             fn ln(self) -> Self {
-                $t::ln(self)
+                functions::$functions::ln(self)
             }
             #[inline(always)]
             fn ln_1p(self) -> Self {
-                $t::ln_1p(self)
+                functions::$functions::ln_1p(self)
             }
             #[inline(always)]
             fn tanh(self) -> Self {
-                $tanh(self)
+                functions::$functions::tanh(self)
             }
             #[inline(always)]
             fn sin(self) -> Self {
@@ -160,7 +160,7 @@ macro_rules! scalar {
             }
             #[inline(always)]
             fn exp_m1(self) -> Self {
-                $exp_m1(self)
+                functions::$functions::exp_m1(self)
             }
             #[inline(always)]
             fn erf(self) -> Self {
@@ -236,15 +236,5 @@ macro_rules! scalar {
     };
 }
 
-scalar!(
-    f32,
-    f64,
-    matmul::f32_tiles,
-    gemm_f32::gemm::f32::get_gemm_fn,
-    functions::exp,
-    functions::exp_m1,
-    functions::tanh,
-    functions::erf,
-    functions::erfc
-);
-scalar!(f64, f32, matmul::f64_tiles, gemm_f64::gemm::f64::get_gemm_fn, f64::exp, f64::exp_m1, f64::tanh, libm::erf, libm::erfc);
+scalar!(f32, f64, matmul::f32_tiles, gemm_f32::gemm::f32::get_gemm_fn, single, functions::single::erf, functions::single::erfc);
+scalar!(f64, f32, matmul::f64_tiles, gemm_f64::gemm::f64::get_gemm_fn, double, libm::erf, libm::erfc);

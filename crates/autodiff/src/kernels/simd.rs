@@ -14,7 +14,7 @@ pub(crate) fn vectorised<R>(body: impl FnOnce() -> R) -> R {
             // SAFETY: the processor has the features that the function is compiled for.
             return unsafe { with_avx512(body) };
         }
-        if is_x86_feature_detected!("avx2") {
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             // SAFETY: as above.
             return unsafe { with_avx2(body) };
         }
@@ -23,13 +23,13 @@ pub(crate) fn vectorised<R>(body: impl FnOnce() -> R) -> R {
 }
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx2")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx2,fma")]
 fn with_avx512<R>(body: impl FnOnce() -> R) -> R {
     body()
 }
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,fma")]
 fn with_avx2<R>(body: impl FnOnce() -> R) -> R {
     body()
 }
@@ -51,13 +51,13 @@ macro_rules! update {
             }
 
             #[cfg(all(target_arch = "x86_64", not(miri)))]
-            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx2")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx2,fma")]
             fn avx512<T: Copy>($($x: &mut [T],)* g: &[T], f: impl Fn([T; $count], T) -> [T; $count]) {
                 plain($($x,)* g, f)
             }
 
             #[cfg(all(target_arch = "x86_64", not(miri)))]
-            #[target_feature(enable = "avx2")]
+            #[target_feature(enable = "avx2,fma")]
             fn avx2<T: Copy>($($x: &mut [T],)* g: &[T], f: impl Fn([T; $count], T) -> [T; $count]) {
                 plain($($x,)* g, f)
             }
@@ -68,7 +68,7 @@ macro_rules! update {
                     // SAFETY: the processor has the features that the function is compiled for.
                     return unsafe { avx512($($x,)* g, f) };
                 }
-                if is_x86_feature_detected!("avx2") {
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                     // SAFETY: as above.
                     return unsafe { avx2($($x,)* g, f) };
                 }
