@@ -33,6 +33,12 @@ pub(crate) trait Rule<T: Scalar>: Send + Sync + 'static {
         false
     }
 
+    /// Whether [`Rule::backward`] also takes a scalar that stands for the gradient of every element ([`Cx::uniform`]), as that
+    /// of a sum is. Otherwise it is repeated to the output's shape first.
+    fn takes_uniform(&self) -> bool {
+        false
+    }
+
     /// Whether the operand has the other precision: it is no parent, but handed to [`Cx::cross`].
     fn crosses(&self) -> bool {
         false
@@ -260,6 +266,8 @@ pub(crate) struct Mode {
     /// How many gradients are stacked along a new first axis, if they are.
     pub(crate) stack: Option<usize>,
     pub(crate) relu: ReluRule,
+    /// Whether a gradient may be handed out as a scalar that stands for a value's every element.
+    pub(crate) uniform: bool,
 }
 
 /// What a rule sees of the pass that runs it.
@@ -328,6 +336,12 @@ impl<T: Scalar> Cx<'_, T> {
     /// the gradient `g` (forward mode does that). Only then may a rule leave the recorded operations.
     pub(crate) fn is_plain(&self, g: &Tensor<T>) -> bool {
         !self.mode.recording && !g.is_tracked()
+    }
+
+    /// Whether [`Cx::add`] takes a scalar for a gradient that is the same at every element: so the gradient of a sum needs no
+    /// memory.
+    pub(crate) fn uniform(&self, g: &Tensor<T>) -> bool {
+        self.mode.uniform && self.is_plain(g)
     }
 
     /// A saved tensor: tracked when an outer derivative needs it, plain otherwise.
@@ -425,6 +439,9 @@ impl<'a> Pass<'a> {
             }
         }
         while let Some((node, mut g)) = frontier.0.pop() {
+            if self.stack.is_none() && g.rank() == 0 && !node.shape.is_empty() && !node.rule.takes_uniform() {
+                g = g.broadcast_to(&node.shape);
+            }
             // A variable, unless it is a tap, ends the walk; so does a value of a derivative that has ended.
             let ends = !node.rule.crosses() && !node.parents.as_slice().iter().flatten().any(wanted);
             if let Some(slot) = self.leaves.binary_search(&node.id).ok().and_then(|at| slots.get_mut(at)) {
@@ -437,12 +454,17 @@ impl<'a> Pass<'a> {
             if ends {
                 continue;
             }
-            let mode = Mode { recording: node.depends & (self.bit - 1) != 0, stack: self.stack, relu: self.relu };
+            let mode = Mode {
+                recording: node.depends & (self.bit - 1) != 0,
+                stack: self.stack,
+                relu: self.relu,
+                uniform: self.stack.is_none() && self.relu == ReluRule::Plain,
+            };
             run_rule(&node, g, mode, &wanted, &mut found, crossed);
             for (i, gradient) in found.drain(..) {
                 let Some(parent) = node.parents.as_slice()[i].as_ref().filter(|p| wanted(p)) else { continue };
                 debug_assert!(
-                    gradient.shape().ends_with(&parent.shape),
+                    gradient.shape().ends_with(&parent.shape) || (mode.uniform && gradient.rank() == 0),
                     "{}: gradient of parent {i}: {:?}",
                     node.rule.name(),
                     gradient.shape()

@@ -118,7 +118,7 @@ pub trait Scalar:
 }
 
 macro_rules! scalar {
-    ($t:ident, $other:ident, $tiles:path, $gemm:path, $functions:ident, $erf:path, $erfc:path) => {
+    ($t:ident, $other:ident, $tiles:path, $gemm:path, $functions:ident) => {
         impl Scalar for $t {
             type Other = $other;
             const ZERO: Self = 0.0;
@@ -164,11 +164,11 @@ macro_rules! scalar {
             }
             #[inline(always)]
             fn erf(self) -> Self {
-                $erf(self)
+                functions::$functions::erf(self)
             }
             #[inline(always)]
             fn erfc(self) -> Self {
-                $erfc(self)
+                functions::$functions::erfc(self)
             }
             #[inline(always)]
             fn tan(self) -> Self {
@@ -208,7 +208,7 @@ macro_rules! scalar {
             }
             #[inline(always)]
             fn powf(self, exponent: Self) -> Self {
-                $t::powf(self, exponent)
+                functions::$functions::powf(self, exponent)
             }
             #[inline(always)]
             fn is_finite(self) -> bool {
@@ -236,5 +236,5 @@ macro_rules! scalar {
     };
 }
 
-scalar!(f32, f64, matmul::f32_tiles, gemm_f32::gemm::f32::get_gemm_fn, single, functions::single::erf, functions::single::erfc);
-scalar!(f64, f32, matmul::f64_tiles, gemm_f64::gemm::f64::get_gemm_fn, double, libm::erf, libm::erfc);
+scalar!(f32, f64, matmul::f32_tiles, gemm_f32::gemm::f32::get_gemm_fn, single);
+scalar!(f64, f32, matmul::f64_tiles, gemm_f64::gemm::f64::get_gemm_fn, double);

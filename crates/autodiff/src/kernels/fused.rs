@@ -218,7 +218,7 @@ const BLOCKS: std::ops::RangeInclusive<usize> = 256..=2048;
 /// Elements that one task takes.
 const TASK: usize = 8 * 1024;
 /// Time of a program, in sums of one element, that repays a hand-over to another thread.
-const WORTH_SHARING: usize = 2 * PARALLEL;
+const WORTH_SHARING: usize = 4 * PARALLEL;
 
 /// Runs a program on `count` elements.
 pub(crate) fn run<T: Scalar>(code: &Code<T>, inputs: &[Input<'_, T>], count: usize) -> Vec<Buffer<T>> {

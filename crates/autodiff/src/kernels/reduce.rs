@@ -8,20 +8,34 @@ use crate::Scalar;
 const LANES: usize = 16;
 const LEAF: usize = 1024;
 
-/// The sum of a slice: leaves of 1,024 in 16 lanes, the leaves added in `f64`.
+/// The sum of a slice: leaves of 1,024 in 64 lanes, so that no addition waits for the one before; four lanes at a time are
+/// added, and those sums of all leaves in `f64`.
 pub(crate) fn sum<T: Scalar>(x: &[T]) -> f64 {
-    let leaf = |x: &[T]| {
-        let mut lanes = [T::ZERO; LANES];
-        let (chunks, tail) = x.as_chunks::<LANES>();
-        for chunk in chunks {
-            lanes.iter_mut().zip(chunk).for_each(|(lane, &x)| *lane += x);
-        }
-        let tail: f64 = tail.iter().map(|x| x.to_f64()).sum();
-        lanes.iter().map(|x| x.to_f64()).sum::<f64>() + tail
-    };
+    let wide = |x: &[T]| x.iter().map(|x| x.to_f64()).sum::<f64>();
+    if x.len() < LANES {
+        return wide(x);
+    }
     vectorised(
         #[inline(always)]
-        || x.chunks(LEAF).map(leaf).sum(),
+        || {
+            let (mut sums, mut rest) = ([0.0; LANES], 0.0);
+            for leaf in x.chunks(LEAF) {
+                let mut lanes = [T::ZERO; 4 * LANES];
+                let (fours, tail) = leaf.as_chunks::<{ 4 * LANES }>();
+                for four in fours {
+                    lanes.iter_mut().zip(four).for_each(|(lane, &x)| *lane += x);
+                }
+                let (ones, tail) = tail.as_chunks::<LANES>();
+                for one in ones {
+                    lanes.iter_mut().zip(one).for_each(|(lane, &x)| *lane += x);
+                }
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    *sum += ((lanes[i] + lanes[i + LANES]) + (lanes[i + 2 * LANES] + lanes[i + 3 * LANES])).to_f64();
+                }
+                rest += wide(tail);
+            }
+            sums.iter().sum::<f64>() + rest
+        },
     )
 }
 
@@ -68,7 +82,8 @@ pub(crate) fn sum_middle<T: Scalar>(x: &[T], outer: usize, n: usize, inner: usiz
     } else if x.len() < PARALLEL {
         out.chunks_exact_mut(inner).zip(x.chunks_exact(n * inner)).for_each(row);
     } else {
-        out.par_chunks_exact_mut(inner).zip(x.par_chunks_exact(n * inner)).for_each(row);
+        let rows = PARALLEL / 8 / (n * inner) + 1;
+        out.par_chunks_exact_mut(inner).zip(x.par_chunks_exact(n * inner)).with_min_len(rows).for_each(row);
     }
     out
 }
@@ -172,6 +187,39 @@ mod properties {
                 prop_assert!((f64::from(sum) - expected).abs() <= 1e-6 * expected, "{}: {} and {}", at, sum, expected);
             }
             prop_assert!([2, 3, 5].into_iter().all(|threads| run(threads) == sums));
+        }
+    }
+
+    /// Whole numbers, whose sums are exact.
+    fn whole(seed: usize, count: usize) -> Vec<f32> {
+        (0..count).map(|i| ((i * 7919 + seed * 104_729) % 41) as f32 - 20.0).collect()
+    }
+
+    fn check(outer: usize, n: usize, inner: usize, seed: usize) {
+        let x = whole(seed, outer * n * inner);
+        let column = |o: usize, j: usize| (0..n).map(move |i| (o * n + i) * inner + j);
+        let expected = |fold: &dyn Fn(&mut dyn Iterator<Item = f32>) -> f32| -> Vec<f32> {
+            (0..outer * inner).map(|at| fold(&mut column(at / inner, at % inner).map(|i| x[i]))).collect()
+        };
+        assert_eq!(&sum_middle(&x, outer, n, inner)[..], expected(&|x| x.sum()), "{outer} {n} {inner}");
+        assert_eq!(&max_middle(&x, outer, n, inner)[..], expected(&|x| x.fold(f32::NEG_INFINITY, f32::max)));
+    }
+
+    #[test]
+    fn large_reductions_are_those_of_plain_loops() {
+        let sizes = if cfg!(miri) { [(1, 70, 1), (1, 40, 3), (2, 3, 5)] } else { [(1, 70_001, 1), (1, 1025, 67), (3, 70, 1030)] };
+        sizes.into_iter().chain([(1, 0, 3), (0, 2, 1)]).for_each(|(outer, n, inner)| check(outer, n, inner, 1));
+        if !cfg!(miri) {
+            check(1, 65, 1100, 2);
+            check(700, 101, 1, 3);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 256 }, ..ProptestConfig::default() })]
+        #[test]
+        fn reductions_are_those_of_plain_loops(outer in 0..5usize, n in 0..200usize, inner in 0..80usize, seed in 0..1000usize) {
+            check(outer, n, inner, seed);
         }
     }
 }

@@ -118,3 +118,14 @@ pub(crate) fn softmax_gradient<T: Scalar>(y: &[T], g: &[T], width: usize) -> Buf
     });
     out
 }
+
+/// `g - e^y Σ g` of each row.
+pub(crate) fn log_softmax_gradient<T: Scalar>(y: &[T], g: &[T], width: usize) -> Buffer<T> {
+    let mut out = Buffer::stale(y.len());
+    each_row(&mut out, y, width, |out, y, i| {
+        let g = &g[i * width..(i + 1) * width];
+        let total = T::from_f64(lane_sum(g, |x| x));
+        out.iter_mut().zip(y).zip(g).for_each(|((o, &y), &g)| *o = g - y.exp() * total);
+    });
+    out
+}

@@ -1,8 +1,19 @@
 //! Compiles a loop for the vector registers that the processor has.
 #![allow(unsafe_code)]
 
-/// Runs `body` compiled for AVX-512 or AVX2 where the processor has them. No operation is fused into another, so that
-/// the results are those of the plain loop to the bit.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+pub(super) fn has_avx512() -> bool {
+    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512dq") && has_avx2()
+}
+
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+pub(super) fn has_avx2() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
+}
+
+/// Runs `body` compiled for AVX-512 or AVX2 where the processor has them. No operation is fused into another but
+/// where `mul_add` says so, and that is rounded in the same way wherever it runs: the results are those of the plain loop to the bit.
+/// A processor without the instruction has it from a library, slowly.
 ///
 /// A closure of more than a line is handed over as `#[inline(always)] || …`: it is called from three places, and what the
 /// compiler does not inline there stays compiled for the least processor.
@@ -10,11 +21,11 @@
 pub(crate) fn vectorised<R>(body: impl FnOnce() -> R) -> R {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     {
-        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512dq") {
+        if has_avx512() {
             // SAFETY: the processor has the features that the function is compiled for.
             return unsafe { with_avx512(body) };
         }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        if has_avx2() {
             // SAFETY: as above.
             return unsafe { with_avx2(body) };
         }
@@ -64,11 +75,11 @@ macro_rules! update {
 
             #[cfg(all(target_arch = "x86_64", not(miri)))]
             {
-                if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512dq") {
+                if has_avx512() {
                     // SAFETY: the processor has the features that the function is compiled for.
                     return unsafe { avx512($($x,)* g, f) };
                 }
-                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                if has_avx2() {
                     // SAFETY: as above.
                     return unsafe { avx2($($x,)* g, f) };
                 }
@@ -94,21 +105,21 @@ macro_rules! compiled {
 
             #[cfg(all(target_arch = "x86_64", not(miri)))]
             {
-                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx2")]
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx2,fma")]
                 fn avx512<T: Scalar>($($x: $type),*) {
                     plain($($x),*)
                 }
 
-                #[target_feature(enable = "avx2")]
+                #[target_feature(enable = "avx2,fma")]
                 fn avx2<T: Scalar>($($x: $type),*) {
                     plain($($x),*)
                 }
 
-                if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512dq") {
+                if $crate::kernels::simd::has_avx512() {
                     // SAFETY: the processor has the features that the function is compiled for.
                     return unsafe { avx512($($x),*) };
                 }
-                if is_x86_feature_detected!("avx2") {
+                if $crate::kernels::simd::has_avx2() {
                     // SAFETY: as above.
                     return unsafe { avx2($($x),*) };
                 }
@@ -118,3 +129,50 @@ macro_rules! compiled {
     };
 }
 pub(super) use compiled;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Scalar;
+    use crate::kernels::functions::{is_nan, sigmoid, softplus};
+
+    /// The bits of `f` at each element, from a loop compiled for each kind of processor of which this one has the registers.
+    fn check<T: Scalar>(name: &str, x: &[T], f: impl Fn(T) -> T) {
+        let run = || x.iter().map(|&x| f(x)).collect::<Vec<T>>();
+        let alone: Vec<T> = x.iter().map(|x| std::hint::black_box(&f)(*std::hint::black_box(x))).collect();
+        let mut compiled = vec![run()];
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        {
+            // SAFETY: the processor has the features that the functions are compiled for.
+            compiled.extend(has_avx2().then(|| unsafe { with_avx2(run) }));
+            // SAFETY: as above.
+            compiled.extend(has_avx512().then(|| unsafe { with_avx512(run) }));
+        }
+        for (level, found) in compiled.iter().enumerate() {
+            let same = |(a, b): (&T, &T)| (a == b && (*a != T::ZERO || T::ONE / *a == T::ONE / *b)) || (is_nan(*a) && is_nan(*b));
+            assert!(found.iter().zip(&alone).all(same), "{name}, level {level}");
+        }
+    }
+
+    fn check_all<T: Scalar>(x: &[T]) {
+        // Each as a type of its own: a pointer would not be compiled into the loops.
+        check("exp", x, T::exp);
+        check("exp_m1", x, T::exp_m1);
+        check("tanh", x, T::tanh);
+        check("ln", x, T::ln);
+        check("ln_1p", x, T::ln_1p);
+        check("erf", x, T::erf);
+        check("erfc", x, T::erfc);
+        check("sigmoid", x, sigmoid::<T>);
+        check("softplus", x, softplus::<T>);
+        check("powf", x, |x| x.powf(T::from_f64(1.7)));
+    }
+
+    #[test]
+    fn every_kind_of_processor_gives_the_bits_of_one_element() {
+        let count = if cfg!(miri) { 7 } else { 4099 };
+        let single = (0..count).map(|i: u32| f32::from_bits(i.wrapping_mul(1_048_583))).collect::<Vec<_>>();
+        check_all(&single);
+        check_all(&single.iter().map(|&x| f64::from(x)).collect::<Vec<_>>());
+    }
+}

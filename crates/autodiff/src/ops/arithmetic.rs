@@ -157,6 +157,15 @@ impl<T: Scalar> Tensor<T> {
                     }
                     None => Tensor::raw(pointwise::map(self.as_slice(), |a| f(a, b)), out),
                 }
+            } else if shapes[1] == out && shapes[0].count() == 1 {
+                let a = self.as_slice()[0];
+                match other.unique() {
+                    Some(y) => {
+                        pointwise::map_in_place(y, |b| f(a, b));
+                        other.without_node()
+                    }
+                    None => Tensor::raw(pointwise::map(other.as_slice(), |b| f(a, b)), out),
+                }
             } else if shapes[0] == shapes[1] {
                 if let Some(x) = self.unique() {
                     pointwise::zip_in_place(x, other.as_slice(), f);

@@ -42,9 +42,14 @@ impl<T: Scalar> Rule<T> for LogSoftmax<T> {
         "log_softmax"
     }
     fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>) {
-        let total = g.sum_keep(-1);
-        let softmax = cx.output(&self.y).exp();
-        cx.add(0, g - softmax * total);
+        if !cx.is_plain(&g) || g.shape() != self.y.shape() {
+            let total = g.sum_keep(-1);
+            let softmax = cx.output(&self.y).exp();
+            cx.add(0, g - softmax * total);
+        } else {
+            let values = rows::log_softmax_gradient(self.y.as_slice(), g.as_slice(), last(&self.y));
+            cx.add(0, Tensor::raw(values, *self.y.shape_ref()));
+        }
     }
     fn stacks(&self) -> bool {
         true

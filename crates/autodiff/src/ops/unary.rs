@@ -34,11 +34,18 @@ where
         if cx.is_plain(&g) && g.shape() == saved.shape() {
             return cx.add(0, g.zip_detached(saved, |g, x| g * (self.slope)(x)));
         }
+        if cx.uniform(&g) && g.rank() == 0 {
+            let g = g.item();
+            return cx.add(0, saved.constant_map(|x| g * (self.slope)(x)));
+        }
         let at = match &self.saved {
             Saved::Input(x) => cx.get(x),
             Saved::Output(y) => cx.output(y),
         };
         cx.add(0, g * (self.derivative)(&at));
+    }
+    fn takes_uniform(&self) -> bool {
+        true
     }
     fn activation(&self) -> Activation {
         match self.name {
@@ -67,6 +74,9 @@ impl<T: Scalar> Rule<T> for Affine<T> {
     fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>) {
         cx.add(0, g.affine(self.scale, T::ZERO));
     }
+    fn takes_uniform(&self) -> bool {
+        true
+    }
     fn stacks(&self) -> bool {
         true
     }
@@ -86,6 +96,9 @@ impl<T: Scalar> Rule<T> for Quotient<T> {
     }
     fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>) {
         cx.add(0, g.divided_by(self.divisor));
+    }
+    fn takes_uniform(&self) -> bool {
+        true
     }
     fn stacks(&self) -> bool {
         true

@@ -245,24 +245,36 @@ impl<T: Scalar> Fused<T> {
     }
 }
 
+/// The products of slopes with the gradient.
+fn times<T: Scalar>(mut slopes: Vec<(usize, Tensor<T>)>, g: Tensor<T>) -> Vec<(usize, Tensor<T>)> {
+    if !g.is_tracked() && g.shape().is_empty() && g.item() == T::ONE {
+        return slopes;
+    }
+    // The last product may take the gradient's place.
+    let last = slopes.pop();
+    let each = slopes.into_iter().map(|(i, slope)| (i, &g * slope)).collect::<Vec<_>>();
+    each.into_iter().chain(last.map(|(i, slope)| (i, g * slope))).collect()
+}
+
 impl<T: Scalar> Rule<T> for Fused<T> {
     fn name(&self) -> &'static str {
         "fuse"
     }
     fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>) {
         let wanted: Vec<usize> = (0..self.inputs.len()).filter(|&i| cx.wants(i)).collect();
-        let gradients: Vec<(usize, Tensor<T>)> = if self.slopes.is_none() && cx.is_plain(&g) && g.shape() == &*self.shape {
+        let uniform = cx.uniform(&g) && g.rank() == 0;
+        let gradients = if self.slopes.is_none() && cx.is_plain(&g) && (uniform || g.shape() == &*self.shape) {
             self.pulled_back(g, &wanted)
         } else {
-            let mut slopes = self.slopes_of(&wanted, self.inputs.iter().map(|x| cx.get(x)).collect());
-            // The last product may take the gradient's place.
-            let last = slopes.pop();
-            let each = slopes.into_iter().map(|(i, slope)| (i, &g * &slope)).collect::<Vec<_>>();
-            each.into_iter().chain(last.map(|(i, slope)| (i, g * &slope))).collect()
+            times(self.slopes_of(&wanted, self.inputs.iter().map(|x| cx.get(x)).collect()), g)
         };
         for (i, gradient) in gradients {
+            let gradient = if uniform { gradient.broadcast_to(&self.shape) } else { gradient };
             cx.add(i, cx.sum_to(&gradient, self.inputs[i].shape()));
         }
+    }
+    fn takes_uniform(&self) -> bool {
+        true
     }
     fn stacks(&self) -> bool {
         true
