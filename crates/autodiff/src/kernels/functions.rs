@@ -27,12 +27,12 @@ macro_rules! elementary {
         tanh: [$one:literal; $($tanh:literal),*],
         ln: [$half_root:literal; $($ln:literal),*],
     ) => {
-        /// `r` and the bits of `ROUND + n` of which `n ln 2 + r` is `x`, `n` the whole number nearest to `x / ln 2 - shift`
-        /// (Cody and Waite). Adding the constant rounds to a whole number, which then stands in the low bits.
+        /// Adding it rounds to a whole number, which then stands in the low bits.
+        const ROUND: $t = $round;
+
+        /// `r` of which `n ln 2 + r` is `x` (Cody and Waite), and the bits of `ROUND + n`, for that sum.
         #[inline(always)]
-        fn reduced(x: $t, shift: $t) -> ($t, $bits) {
-            const ROUND: $t = $round;
-            let shifted = x.mul_add(std::$t::consts::LOG2_E, -shift) + ROUND;
+        fn reduced(x: $t, shifted: $t) -> ($t, $bits) {
             let n = shifted - ROUND;
             (n.mul_add(-$ln2_low, n.mul_add(-$ln2_high, x)), shifted.to_bits())
         }
@@ -47,7 +47,8 @@ macro_rules! elementary {
         #[inline(always)]
         pub(crate) fn exp(x: $t) -> $t {
             // Beyond these the result is 0 or infinite whatever the argument; a NaN passes through `clamp`.
-            let (r, n) = reduced(x.clamp($zero, $infinity), 0.0);
+            let x = x.clamp($zero, $infinity);
+            let (r, n) = reduced(x, x.mul_add(std::$t::consts::LOG2_E, ROUND));
             let y = polynomial!(r; $($exp,)* 1.0, 1.0);
             // 2ⁿ in two factors, so that results below the normal range are rounded once and not cut off. Shifted by one less,
             // `n` is halved; what was its lowest bit is cleared.
@@ -66,7 +67,8 @@ macro_rules! elementary {
         /// `e^x - 1`, accurate near 0.
         #[inline(always)]
         pub(crate) fn exp_m1(x: $t) -> $t {
-            let (r, n) = reduced(x.clamp($minus_one, $infinity), 0.0);
+            let bounded = x.clamp($minus_one, $infinity);
+            let (r, n) = reduced(bounded, bounded.mul_add(std::$t::consts::LOG2_E, ROUND));
             let y = half_exp_m1(r, n, polynomial!(r; $($exp),*));
             // So near to 0 it is `x`, which half of it may not hold.
             if x.abs() < $t::EPSILON { x } else { y + y }
@@ -79,8 +81,8 @@ macro_rules! elementary {
             let a = x.abs();
             // Beyond this the result is 1. A NaN passes.
             let a = if a > $one { $one } else { a };
-            // Shifted, so that `n` is not 0 only where what is subtracted in `h` is small beside it.
-            let (r, n) = reduced(a + a, 0.25);
+            // Shifted by a quarter, so that `n` is not 0 only where what is subtracted in `h` is small beside it.
+            let (r, n) = reduced(a + a, a.mul_add(2.0 * std::$t::consts::LOG2_E, -0.25) + ROUND);
             let h = half_exp_m1(r, n, polynomial!(r; $($tanh),*));
             let (first, second) = if h > 1.0 { (1.0, 1.0) } else { (h, h * h) };
             (first - second / (1.0 + h)).copysign(x)

@@ -1,5 +1,5 @@
 use super::{T64, check_both, check_modes, check_per_example, random};
-use crate::{Scalar, Tensor, grad, hvp};
+use crate::{Scalar, Tensor, fuse, grad, hvp};
 
 type Function = (&'static str, fn(&T64) -> T64);
 
@@ -34,6 +34,36 @@ fn derivatives_of_pointwise_functions_stack_and_keep_examples() {
     for (name, f) in SMOOTH.into_iter().chain(CORNERED) {
         check_modes(name, |x| f(x).square(), &x);
         check_per_example(|w: &T64, x: &T64| f(&f(&x.tanh()).tanh().matmul(w).tanh()).sum_axis(1), &w, &x);
+    }
+}
+
+#[test]
+fn the_gradient_of_a_sum_is_that_of_a_product_with_ones() {
+    let functions: [Function; 8] = [
+        ("itself", Tensor::clone),
+        ("tanh", Tensor::tanh),
+        ("affine", |x| x.clone().affine(3.0, 1.0)),
+        ("quotient", |x| x / 3.0),
+        ("product with itself", |x| x * x),
+        ("reshape", |x| x.reshape(&[4, 3]).exp()),
+        ("twice", |x| x.sin() + x),
+        ("fuse", |x| fuse(|[x, b]| (x * b).tanh() * x + x, [x, &T64::vector(&[1.0, -2.0, 0.5, 3.0])])),
+    ];
+    let x = random(&[3, 4], 5);
+    let check = |name: &str, a: T64, b: T64| {
+        assert_eq!(a.shape(), b.shape(), "{name}");
+        let close = a.as_slice().iter().zip(b.as_slice()).all(|(a, b)| (a - b).abs() <= 1e-14 * (1.0 + b.abs()));
+        assert!(close, "{name}: {a:?} {b:?}");
+    };
+    for (name, f) in functions {
+        for scale in [1.0, 0.3] {
+            let summed = |x: &T64| f(x).sum() * scale;
+            let weighed = |x: &T64| (f(x).reshape(&[12]) * T64::ones(&[12])).sum() * scale;
+            check(name, grad(summed, &x), grad(weighed, &x));
+            check(name, hvp(summed, &x, &x), hvp(weighed, &x, &x));
+            let both = |x: &T64| summed(x) + x.sum_axis(0).sum() + x.sum();
+            check(name, grad(both, &x), grad(weighed, &x) + 2.0);
+        }
     }
 }
 
