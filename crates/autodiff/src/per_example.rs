@@ -536,18 +536,18 @@ fn gram_of_gradients<T: Scalar>(factors: &[Factor<T>], batch: usize, count: usiz
 
 /// The gradients of some of the examples, `[examples, count]`.
 fn gradients_of<T: Scalar>(factors: &[Factor<T>], batch: usize, examples: Range<usize>, count: usize) -> Tensor<T> {
-    use rayon::prelude::*;
+    use crate::kernels::parallel::*;
     let shape = crate::tensor::checked(&[examples.len(), count]);
     let mut values = Buffer::stale(shape.count());
     if count > 0 {
-        values.par_chunks_exact_mut(count).zip(examples).for_each(|(row, b)| write_example(factors, batch, b, row));
+        values.par_chunks_exact_mut(count).zip(examples.into_par_iter()).for_each(|(row, b)| write_example(factors, batch, b, row));
     }
     Tensor::raw(values, shape)
 }
 
 /// `‖g_b‖²` for each example, of which one gradient for each task is made.
 fn squared_norms<T: Scalar>(factors: &[Factor<T>], batch: usize, count: usize) -> Tensor<T> {
-    use rayon::prelude::*;
+    use crate::kernels::parallel::*;
     let norm = |row: &mut Vec<T>, (b, norm): (usize, &mut T)| {
         write_example(factors, batch, b, row);
         *norm = T::from_f64(reduce::sum_of_squares(row));
@@ -565,7 +565,7 @@ fn squared_norms<T: Scalar>(factors: &[Factor<T>], batch: usize, count: usize) -
 
 /// One example's gradient at a time; fixed groups of examples in parallel, added up in `f64`.
 fn sum_of_squared_rows<T: Scalar>(shape: &[usize], own: &[Factor<T>], batch: usize) -> Tensor<T> {
-    use rayon::prelude::*;
+    use crate::kernels::parallel::*;
     let count = shape.iter().product();
     let size = batch.div_ceil(GROUPS);
     let group = |first: usize| {

@@ -8,7 +8,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use rayon::prelude::*;
+use super::parallel::*;
 
 use super::{Buffer, PARALLEL, cut, vectorised};
 use crate::{MAX_RANK, Scalar, Shape};

@@ -8,7 +8,7 @@ mod direct;
 mod tests;
 mod tile;
 
-use rayon::prelude::*;
+use super::parallel::*;
 
 use direct::Direct;
 pub(crate) use tile::{Tile, Tiled};

@@ -1,6 +1,6 @@
 //! Elements kept or dropped by a bit for each.
 
-use rayon::prelude::*;
+use super::parallel::*;
 
 use super::{BLOCK, Buffer, PARALLEL, vectorised};
 use crate::Scalar;

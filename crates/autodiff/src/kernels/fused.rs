@@ -1,7 +1,7 @@
 //! Straight-line programs of pointwise operations, run block by block: a block's intermediate values stay in the first
 //! cache, and memory sees the inputs and outputs once.
 
-use rayon::prelude::*;
+use super::parallel::*;
 
 use super::{Buffer, PARALLEL, functions, strided, vectorised};
 use crate::Scalar;

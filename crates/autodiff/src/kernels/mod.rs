@@ -11,6 +11,7 @@ pub(crate) mod functions;
 pub(crate) mod fused;
 pub(crate) mod matmul;
 pub(crate) mod normalisation;
+pub(crate) mod parallel;
 pub(crate) mod pointwise;
 pub(crate) mod pooling;
 pub(crate) mod recurrent;

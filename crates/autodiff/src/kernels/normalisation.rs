@@ -1,6 +1,6 @@
 //! Normalisation to zero mean and unit variance, with a scale and a shift for each channel.
 
-use rayon::prelude::*;
+use super::parallel::*;
 
 use super::{Buffer, PARALLEL, vectorised};
 use crate::Scalar;
@@ -100,8 +100,7 @@ impl Layout {
         if out.len() < PARALLEL {
             out.chunks_exact_mut(self.row()).zip(items).enumerate().for_each(body);
         } else {
-            let rows = PARALLEL / 8 / self.row() + 1;
-            out.par_chunks_exact_mut(self.row()).zip(items).enumerate().with_min_len(rows).for_each(body);
+            out.par_chunks_exact_mut(self.row()).zip(items.par_iter_mut()).enumerate().for_each(body);
         }
     }
 

@@ -1,6 +1,6 @@
 //! One pass over memory: each output element from the elements at the same place.
 
-use rayon::prelude::*;
+use super::parallel::*;
 
 use super::{BLOCK, Buffer, PARALLEL, simd, vectorised};
 use crate::Scalar;

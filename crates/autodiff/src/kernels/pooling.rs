@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use rayon::prelude::*;
+use super::parallel::*;
 
 use super::functions::is_nan;
 use super::{Buffer, PARALLEL, vectorised};

@@ -1,7 +1,7 @@
 //! Recurrent layers over whole sequences. Examples do not depend on each other: fixed parts of the batch run through all
 //! steps on their own, so that threads meet once and not at every step.
 
-use rayon::prelude::*;
+use super::parallel::*;
 
 use super::functions::sigmoid;
 use super::simd::compiled;

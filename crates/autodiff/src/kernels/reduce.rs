@@ -1,6 +1,6 @@
 //! Reductions of the middle axis of `[outer, n, inner]`, in a fixed order, accumulated in `f64`.
 
-use rayon::prelude::*;
+use super::parallel::*;
 
 use super::{BLOCK, Buffer, PARALLEL, vectorised};
 use crate::Scalar;
@@ -160,8 +160,7 @@ pub(crate) fn max_middle<T: Scalar>(x: &[T], outer: usize, n: usize, inner: usiz
     if x.len() < PARALLEL {
         out.chunks_exact_mut(inner).zip(x.chunks_exact(n * inner)).for_each(row);
     } else {
-        let rows = PARALLEL / 8 / (n * inner) + 1;
-        out.par_chunks_exact_mut(inner).zip(x.par_chunks_exact(n * inner)).with_min_len(rows).for_each(row);
+        out.par_chunks_exact_mut(inner).zip(x.par_chunks_exact(n * inner)).for_each(row);
     }
     out
 }

@@ -1,8 +1,8 @@
 //! Linear combinations of two entries along the middle axis of `[outer, n, inner]`.
 
-use rayon::prelude::*;
+use super::parallel::*;
 
-use super::{BLOCK, Buffer, PARALLEL, vectorised};
+use super::{Buffer, PARALLEL, vectorised};
 use crate::Scalar;
 
 /// An output: `weights[0]` of entry `places[0]` and `weights[1]` of entry `places[1]`.
@@ -21,8 +21,7 @@ fn each_outer<T: Scalar>(x: &[T], size: usize, out: &mut [T], out_size: usize, f
     if x.len().max(out.len()) < PARALLEL {
         x.chunks_exact(size).zip(out.chunks_exact_mut(out_size)).for_each(body);
     } else {
-        let rows = BLOCK / size.max(out_size) + 1;
-        x.par_chunks_exact(size).zip(out.par_chunks_exact_mut(out_size)).with_min_len(rows).for_each(body);
+        x.par_chunks_exact(size).zip(out.par_chunks_exact_mut(out_size)).for_each(body);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Functions of whole rows: softmax and what is made of it.
 
-use rayon::prelude::*;
+use super::parallel::*;
 
 use super::{Buffer, PARALLEL, vectorised};
 use crate::Scalar;
@@ -19,7 +19,7 @@ fn each_row<T: Scalar>(out: &mut [T], x: &[T], width: usize, f: impl Fn(&mut [T]
     if x.len() < PARALLEL {
         out.chunks_exact_mut(width).zip(x.chunks_exact(width)).enumerate().for_each(body);
     } else {
-        out.par_chunks_exact_mut(width).zip(x.par_chunks_exact(width)).enumerate().with_min_len(PARALLEL / 8 / width + 1).for_each(body);
+        out.par_chunks_exact_mut(width).zip(x.par_chunks_exact(width)).enumerate().for_each(body);
     }
 }
 

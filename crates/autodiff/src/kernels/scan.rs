@@ -1,6 +1,6 @@
 //! Running sums along the middle axis of `[outer, n, inner]`, accumulated in `f64`.
 
-use rayon::prelude::*;
+use super::parallel::*;
 
 use super::{BLOCK, Buffer, PARALLEL, vectorised};
 use crate::Scalar;
@@ -56,7 +56,7 @@ fn long_line<T: Scalar>(out: &mut [T], x: &[T], inner: usize, reversed: bool) {
     } else {
         starts.iter_mut().for_each(before)
     }
-    let blocks = out.par_chunks_mut(size).zip(x.par_chunks(size)).zip(&mut starts);
+    let blocks = out.par_chunks_mut(size).zip(x.par_chunks(size)).zip(starts.par_iter_mut());
     blocks.for_each(|((out, x), start)| continue_sum(out, x, start, reversed));
 }
 

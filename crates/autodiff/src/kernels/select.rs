@@ -1,7 +1,7 @@
 //! Rows by index, and sums of rows by index. Every element of the output is written by one task, in the order of the
 //! indices.
 
-use rayon::prelude::*;
+use super::parallel::*;
 
 use super::{Buffer, PARALLEL};
 use crate::Scalar;

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use rayon::prelude::*;
+use super::parallel::*;
 
 use super::PARALLEL;
 use crate::Scalar;
@@ -42,7 +42,7 @@ pub(crate) fn order<T: Scalar>(x: &[T], [outer, n, inner]: [usize; 3], descendin
         if line.len() < PARALLEL {
             line.sort_unstable_by(before)
         } else {
-            line.par_sort_unstable_by(before)
+            rayon::slice::ParallelSliceMut::par_sort_unstable_by(&mut line[..], before)
         }
         out.iter_mut().zip(line).for_each(|(out, (_, i))| *out = *i);
     };

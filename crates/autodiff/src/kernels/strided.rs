@@ -1,8 +1,8 @@
 //! Walks over strided views: broadcasting, permutation.
 
-use rayon::prelude::*;
+use super::parallel::*;
 
-use super::{BLOCK, Buffer, PARALLEL, pointwise, vectorised};
+use super::{Buffer, PARALLEL, pointwise, vectorised};
 use crate::Scalar;
 use crate::shape::{MAX_RANK, Shape};
 
@@ -128,9 +128,9 @@ pub(crate) fn transpose_each<T: Scalar>(x: &[T], count: usize, rows: usize, colu
     if x.len() < PARALLEL {
         x.chunks_exact(size).zip(out.chunks_exact_mut(size)).for_each(one);
     } else if count > 1 {
-        x.par_chunks_exact(size).zip(out.par_chunks_exact_mut(size)).with_min_len(BLOCK / size + 1).for_each(one);
+        x.par_chunks_exact(size).zip(out.par_chunks_exact_mut(size)).for_each(one);
     } else {
-        let strips = out.par_chunks_mut(TILE * rows).enumerate().with_min_len(4);
+        let strips = out.par_chunks_mut(TILE * rows).enumerate();
         strips.for_each(|(strip, out)| transpose_strip(x, rows, columns, strip * TILE, out));
     }
     out

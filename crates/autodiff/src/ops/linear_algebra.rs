@@ -13,8 +13,8 @@ mod triangular;
 
 pub use triangular::Triangular;
 
+use crate::kernels::parallel::*;
 use nalgebra::DMatrix;
-use rayon::prelude::*;
 
 use crate::kernels::{Buffer, PARALLEL};
 use crate::{Scalar, Shape, Tensor, TensorError};

@@ -133,7 +133,7 @@ impl<T: Scalar> Tensor<T> {
             T::gemm(size, (a, ta), (b, tb), out, false, 1);
         };
         if m * n > 0 {
-            use rayon::prelude::*;
+            use crate::kernels::parallel::*;
             if count * m * n * k < crate::kernels::PARALLEL {
                 values.chunks_exact_mut(m * n).enumerate().for_each(|(i, out)| one(i, out));
             } else {
