@@ -140,6 +140,10 @@ impl<I: IndexedParallelIterator> Parallel<I> {
         Parallel(self.0.enumerate())
     }
 
+    pub(crate) fn take(self, count: usize) -> Parallel<rayon::iter::Take<I>> {
+        Parallel(self.0.take(count))
+    }
+
     pub(crate) fn map<R: Send, F: Fn(I::Item) -> R + Sync + Send>(self, f: F) -> Parallel<rayon::iter::Map<I, F>> {
         Parallel(self.0.map(f))
     }
@@ -218,6 +222,9 @@ pub(crate) trait ParallelSlices<T> {
     fn par_chunks_exact_mut(&mut self, size: usize) -> Parallel<ChunksExactMut<'_, T>>
     where
         T: Send;
+    fn par_iter(&self) -> Parallel<rayon::slice::Iter<'_, T>>
+    where
+        T: Sync;
     fn par_iter_mut(&mut self) -> Parallel<rayon::slice::IterMut<'_, T>>
     where
         T: Send;
@@ -253,6 +260,12 @@ impl<T> ParallelSlices<T> for [T] {
         T: Send,
     {
         Parallel(rayon::iter::IntoParallelRefMutIterator::par_iter_mut(self))
+    }
+    fn par_iter(&self) -> Parallel<rayon::slice::Iter<'_, T>>
+    where
+        T: Sync,
+    {
+        Parallel(rayon::iter::IntoParallelRefIterator::par_iter(self))
     }
 }
 

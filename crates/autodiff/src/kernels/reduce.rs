@@ -82,8 +82,7 @@ pub(crate) fn sum_middle<T: Scalar>(x: &[T], outer: usize, n: usize, inner: usiz
     } else if x.len() < PARALLEL {
         out.chunks_exact_mut(inner).zip(x.chunks_exact(n * inner)).for_each(row);
     } else {
-        let rows = PARALLEL / 8 / (n * inner) + 1;
-        out.par_chunks_exact_mut(inner).zip(x.par_chunks_exact(n * inner)).with_min_len(rows).for_each(row);
+        out.par_chunks_exact_mut(inner).zip(x.par_chunks_exact(n * inner)).for_each(row);
     }
     out
 }

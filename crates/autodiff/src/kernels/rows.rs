@@ -92,7 +92,7 @@ pub(crate) fn cross_entropy<T: Scalar>(x: &[T], labels: &[usize], width: usize) 
         rows.zip(x.chunks_exact(width).zip(labels)).for_each(body);
     } else {
         let rows = probabilities.par_chunks_exact_mut(width).zip(losses.par_iter_mut());
-        rows.zip(x.par_chunks_exact(width).zip(labels)).with_min_len(PARALLEL / 8 / width + 1).for_each(body);
+        rows.zip(x.par_chunks_exact(width).zip(labels.par_iter())).for_each(body);
     }
     (losses, probabilities)
 }

@@ -102,7 +102,7 @@ pub(crate) fn copy_lines<T: Scalar>(
     if count * size < PARALLEL {
         to.chunks_exact_mut(to_distance).take(count).enumerate().for_each(copy);
     } else {
-        to.par_chunks_exact_mut(to_distance).take(count).enumerate().with_min_len(BLOCK / size + 1).for_each(copy);
+        to.par_chunks_exact_mut(to_distance).take(count).enumerate().for_each(copy);
     }
 }
 

@@ -10,7 +10,7 @@
 //! With a stride `s` the gradient of the images falls into `s` phases along each axis, each a convolution with every `s`-th
 //! kernel entry.
 
-use rayon::prelude::*;
+use crate::kernels::parallel::*;
 
 use super::tile::{Offsets, Rows, Tile};
 use super::{Geometry, part};

@@ -13,7 +13,7 @@ mod vector;
 
 use std::ops::Range;
 
-use rayon::prelude::*;
+use crate::kernels::parallel::*;
 
 use super::Buffer;
 use crate::Scalar;
@@ -163,7 +163,7 @@ fn multiply_on<T: Scalar>(
         if m > n { down = threads.div_ceil(across).min(m) } else { across = threads.div_ceil(down).min(panels) }
     }
     let blocks = product.blocks(down, across);
-    (0..blocks.count()).into_par_iter().with_max_len(1).for_each(|block| product.block(blocks.get(block)));
+    (0..blocks.count()).into_par_iter().for_each(|block| product.block(blocks.get(block)));
 }
 
 /// The blocks of a product: some rows by some panels of columns.
