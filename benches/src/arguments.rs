@@ -9,10 +9,10 @@ use crate::Failure;
 use crate::workloads::{ALL, Make};
 
 const HELP: &str = "\
-Times the engine's workloads, alone or alternating with PyTorch, JAX, candle and burn on the same
-inputs, and measures the machine's limits. Results go to target/bench: ours.json and ours.md, with peers
-engine.json and engine.md, beside them *.machine.json, *.limits.json and *.roofline.svg; those of --only
-are named *-part and leave an earlier full run as it is.
+Times the engine's workloads, alone or alternating with PyTorch and JAX on the same inputs, and
+measures the machine's limits. Results go to target/bench: ours.json and ours.md, with peers engine.json
+and engine.md, beside them *.machine.json, *.limits.json and *.roofline.svg; those of --only are named
+*-part and leave an earlier full run as it is.
 
 Usage: cargo xtask bench [--peers] [-- OPTIONS]
 
@@ -23,7 +23,7 @@ Options:
   --threads N        Threads of each side, at least 1 [default: 2]
   --limits           Measure the machine's limits with --only too
   --python PATH      The Python that has PyTorch and JAX; `--peers` passes it
-  --rust-peers PATH  The program of benches/peers-rust; `--peers` passes it
+  --rust-peers PATH  A program that runs the workloads on candle and on burn, by the same protocol
   -h, --help         This text
 
 Exit status: 0 done; 1 a peer failed or disagreed; 2 wrong use.

@@ -10,7 +10,8 @@ use crate::{Failure, cargo};
 
 const HELP: &str = "\
 Builds the benchmarks optimised and runs them; the figures go to target/bench: `ours.json` and
-`ours.md`, or with the peers `engine.json`, `engine.md` and what the README of benches names.
+`ours.md`, or with the peers `engine.json`, `engine.md` with floors and aims, and beside them the
+machine's limits, the roofline picture and what else the README of benches names.
 
 Usage: cargo xtask bench [--peers] [-- ARGUMENTS…]
 
