@@ -297,8 +297,13 @@ impl<'a, T: Scalar> Attention<'a, T> {
                 #[inline(always)]
                 || {
                     let whole = m / LANES * LANES;
-                    (0..whole).step_by(LANES).for_each(|first| online_softmax::<T, LANES>(scores, m, first, &mut seen));
-                    (whole..m).for_each(|first| online_softmax::<T, 1>(scores, m, first, &mut seen));
+                    // Not `for_each`: its closure would not be compiled for the vector registers.
+                    for first in (0..whole).step_by(LANES) {
+                        online_softmax::<T, LANES>(scores, m, first, &mut seen);
+                    }
+                    for first in whole..m {
+                        online_softmax::<T, 1>(scores, m, first, &mut seen);
+                    }
                 },
             );
             if keys.start > 0 && self.width > 0 {
@@ -369,8 +374,12 @@ impl<'a, T: Scalar> Attention<'a, T> {
                     #[inline(always)]
                     || {
                         let whole = m / LANES * LANES;
-                        (0..whole).step_by(LANES).for_each(|first| softmax_slopes::<T, LANES>(p, ds, m, first, logs, &means));
-                        (whole..m).for_each(|first| softmax_slopes::<T, 1>(p, ds, m, first, logs, &means));
+                        for first in (0..whole).step_by(LANES) {
+                            softmax_slopes::<T, LANES>(p, ds, m, first, logs, &means);
+                        }
+                        for first in whole..m {
+                            softmax_slopes::<T, 1>(p, ds, m, first, logs, &means);
+                        }
                     },
                 );
                 T::gemm([n, width, m], (p, false), (g, false), &mut value_gradient[..n * width], true, 1);

@@ -43,16 +43,17 @@ impl Moments {
 /// `Σ term(x, g)`, in lanes, so that the loop vectorises and its order is fixed.
 #[inline(always)]
 fn sum<T: Scalar>(x: &[T], g: &[T], term: impl Fn(T, T) -> T) -> f64 {
-    let leaf = |(x, g): (&[T], &[T])| {
+    let mut total = 0.0;
+    for (x, g) in x.chunks(LEAF).zip(g.chunks(LEAF)) {
         let mut lanes = [T::ZERO; LANES];
         let ((x, x_tail), (g, g_tail)) = (x.as_chunks::<LANES>(), g.as_chunks::<LANES>());
         for (x, g) in x.iter().zip(g) {
             lanes.iter_mut().zip(x).zip(g).for_each(|((lane, &x), &g)| *lane += term(x, g));
         }
         let tail = x_tail.iter().zip(g_tail).map(|(&x, &g)| term(x, g));
-        lanes.into_iter().chain(tail).map(T::to_f64).sum::<f64>()
-    };
-    x.chunks(LEAF).zip(g.chunks(LEAF)).map(leaf).sum()
+        total += lanes.into_iter().chain(tail).map(T::to_f64).sum::<f64>();
+    }
+    total
 }
 
 impl Layout {

@@ -41,19 +41,21 @@ pub(crate) fn sum<T: Scalar>(x: &[T]) -> f64 {
 
 /// `Σ x²`, as [`sum`].
 pub(crate) fn sum_of_squares<T: Scalar>(x: &[T]) -> f64 {
-    #[inline(always)]
-    fn leaf<T: Scalar>(x: &[T]) -> f64 {
-        let mut lanes = [T::ZERO; LANES];
-        let (chunks, tail) = x.as_chunks::<LANES>();
-        for chunk in chunks {
-            lanes.iter_mut().zip(chunk).for_each(|(lane, &x)| *lane += x * x);
-        }
-        let tail: f64 = tail.iter().map(|x| x.to_f64() * x.to_f64()).sum();
-        lanes.iter().map(|x| x.to_f64()).sum::<f64>() + tail
-    }
     vectorised(
         #[inline(always)]
-        || x.chunks(LEAF).map(leaf).sum(),
+        || {
+            let mut total = 0.0;
+            for leaf in x.chunks(LEAF) {
+                let mut lanes = [T::ZERO; LANES];
+                let (chunks, tail) = leaf.as_chunks::<LANES>();
+                for chunk in chunks {
+                    lanes.iter_mut().zip(chunk).for_each(|(lane, &x)| *lane += x * x);
+                }
+                let tail: f64 = tail.iter().map(|x| x.to_f64() * x.to_f64()).sum();
+                total += lanes.iter().map(|x| x.to_f64()).sum::<f64>() + tail;
+            }
+            total
+        },
     )
 }
 

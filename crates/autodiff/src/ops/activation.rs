@@ -78,11 +78,13 @@ impl<T: Scalar> Tensor<T> {
     /// ```
     #[track_caller]
     pub fn gelu(&self) -> Self {
-        let slope = |x: T| normal_cdf(x) + x * normal_density(x);
         self.of_input(
             "gelu",
+            // Too large to be compiled into the loops of their own accord.
+            #[inline(always)]
             |x| x * normal_cdf(x),
-            slope,
+            #[inline(always)]
+            |x| normal_cdf(x) + x * normal_density(x),
             |x| {
                 let cdf = (x * T::from_f64(-FRAC_1_SQRT_2)).erfc() * T::from_f64(0.5);
                 let density = (x.square() * T::from_f64(-0.5)).exp() * T::from_f64(DENSITY);
@@ -135,6 +137,7 @@ fn step<T: Scalar>(x: T) -> T {
     if x > T::ZERO { T::ONE } else { T::ZERO }
 }
 
+#[inline(always)]
 fn normal_cdf<T: Scalar>(x: T) -> T {
     T::from_f64(0.5) * (x * T::from_f64(-FRAC_1_SQRT_2)).erfc()
 }
