@@ -16,8 +16,8 @@ fn allowed(name: &str) -> Option<Vec<&'static str>> {
         "optimizers" => &[GROUND],
         "models" => &[GROUND, &["optimizers"]],
         _ if METHODS.contains(&name) => &[GROUND, &["optimizers", "models"]],
-        "gradus" | "benches" => &[GROUND, &["optimizers", "models"], METHODS],
-        "experiments" => &[GROUND, &["optimizers", "models"], METHODS, &["report"]],
+        "gradus" => &[GROUND, &["optimizers", "models"], METHODS],
+        "experiments" | "benches" => &[GROUND, &["optimizers", "models"], METHODS, &["report"]],
         "cli" => &[&["base", "experiments", "report"]],
         _ => return None,
     };

@@ -609,12 +609,12 @@ impl<P: Params> ExampleGrads<P> {
     ///
     /// ```
     /// use gradus_autodiff::{Tensor, grad, per_example};
-    /// let (w, x): (Tensor, _) = (Tensor::vector(&[1.0]), Tensor::vector(&[2.0, -3.0]));
+    /// let (w, x): (Tensor, _) = (Tensor::vector(&[1.0]), Tensor::vector(&[1.0, -4.0]));
     /// let each = per_example(|w: &Tensor, x: &Tensor| w * x, &w, &x)?;
-    /// // Gradients clipped to a norm of 2.5, example by example.
-    /// let clipped = (each.squared_norms().sqrt().recip() * 2.5).minimum(&Tensor::scalar(1.0));
-    /// assert_eq!(each.weighted_sum(&clipped).to_vec(), [-0.5]);
-    /// assert_eq!(grad(|weights: &Tensor| each.weighted_sum(weights).sum(), &clipped).to_vec(), [2.0, -3.0]);
+    /// // Gradients clipped to a norm of 2, example by example.
+    /// let clipped = (each.squared_norms().sqrt().recip() * 2.0).minimum(&Tensor::scalar(1.0));
+    /// assert_eq!(each.weighted_sum(&clipped).to_vec(), [-1.0]);
+    /// assert_eq!(grad(|weights: &Tensor| each.weighted_sum(weights).sum(), &clipped).to_vec(), [1.0, -4.0]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///

@@ -54,7 +54,7 @@ impl Frame {
     }
 
     fn is_tight(&self) -> bool {
-        self.inner == self.size && self.plane() == self.size.iter().product()
+        self.inner == self.size && self.plane() == self.size.iter().product::<usize>()
     }
 
     /// Whether the zeros are not most of it.
