@@ -118,7 +118,7 @@ impl Drop for End {
         while team.inside.load(SeqCst) > 0 {
             looks += 1;
             // On a machine with more threads than cores, the helper may need this one's.
-            if looks % 4096 == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
+            if looks.is_multiple_of(4096) { std::thread::yield_now() } else { std::hint::spin_loop() }
         }
         let panic = team.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
         team.taken.store(false, SeqCst);
