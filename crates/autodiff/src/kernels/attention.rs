@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use super::parallel::*;
 
+use super::matmul::{Finish, Matrix, multiply};
 use super::{Buffer, PARALLEL, cut, vectorised};
 use crate::{MAX_RANK, Scalar, Shape};
 
@@ -55,17 +56,10 @@ impl<T: Scalar> Heads<'_, T> {
         &self.values[at..at + size]
     }
 
-    /// Some rows of a head, one behind the other: where they lie, or copied to `memory`.
-    fn rows<'a>(&'a self, example: usize, head: usize, rows: &Range<usize>, size: usize, memory: &'a mut [T]) -> &'a [T] {
-        if self.places.row == size {
-            let at = self.places.at(example, head, rows.start);
-            return &self.values[at..at + rows.len() * size];
-        }
-        let copies = &mut memory[..rows.len() * size];
-        for (row, copy) in rows.clone().zip(copies.chunks_exact_mut(size.max(1))) {
-            copy.copy_from_slice(self.row(example, head, row, size));
-        }
-        copies
+    /// Rows of a head, where they lie.
+    fn rows(&self, example: usize, head: usize, rows: &Range<usize>) -> Matrix<'_, T> {
+        let at = self.places.at(example, head, rows.start);
+        Matrix { values: &self.values[at.min(self.values.len())..], distance: self.places.row, transposed: false }
     }
 }
 
@@ -261,9 +255,9 @@ impl<'a, T: Scalar> Attention<'a, T> {
     }
 
     /// The scores `[keys, rows]`, scaled and masked; minus infinity where a row does not see a key.
-    fn scores(&self, block: &Rows, keys: &Range<usize>, query: &[T], key: &[T], scores: &mut [T]) {
+    fn scores(&self, block: &Rows, keys: &Range<usize>, query: Matrix<'_, T>, key: Matrix<'_, T>, scores: &mut [T]) {
         let rows = block.rows.len();
-        T::gemm([keys.len(), rows, self.depth], (key, false), (query, true), scores, false, 1);
+        set([keys.len(), rows, self.depth], key, query.t(), scores);
         vectorised(
             #[inline(always)]
             || scores.iter_mut().for_each(|s| *s = *s * self.scale),
@@ -283,16 +277,14 @@ impl<'a, T: Scalar> Attention<'a, T> {
     fn forward_rows(&self, block: &Rows, shared: &Shared<'_, T>, logsumexp: &mut [T]) {
         let Rows { example, head, ref rows } = *block;
         let (m, key_head) = (rows.len(), head / self.repeats);
-        let mut memory = [ROWS * self.depth, KEYS * self.depth, KEYS * self.width, ROWS * self.width, ROWS * KEYS].map(Buffer::stale);
-        let [queries, keys_memory, values_memory, output, tile] = &mut memory;
-        let query = self.query.rows(example, head, rows, self.depth, queries);
+        let (mut output, mut tile) = (Buffer::stale(ROWS * self.width), Buffer::stale(ROWS * KEYS));
+        let query = self.query.rows(example, head, rows);
         let output = &mut output[..m * self.width];
         output.fill(T::ZERO);
         let mut seen = Seen { tops: [T::NEG_INFINITY; ROWS], sums: [0.0; ROWS], rescale: [T::ONE; ROWS] };
         for keys in steps(0..self.visible_to(rows), KEYS) {
             let scores = &mut tile[..keys.len() * m];
-            let key = self.key.rows(example, key_head, &keys, self.depth, keys_memory);
-            self.scores(block, &keys, query, key, scores);
+            self.scores(block, &keys, query, self.key.rows(example, key_head, &keys), scores);
             vectorised(
                 #[inline(always)]
                 || {
@@ -315,8 +307,7 @@ impl<'a, T: Scalar> Attention<'a, T> {
                     },
                 );
             }
-            let value = self.value.rows(example, key_head, &keys, self.width, values_memory);
-            T::gemm([m, self.width, keys.len()], (scores, true), (value, false), output, true, 1);
+            add([m, self.width, keys.len()], by_rows(scores, m).t(), self.value.rows(example, key_head, &keys), output);
         }
         for (i, log) in logsumexp.iter_mut().enumerate() {
             let sum = seen.sums[i];
@@ -331,9 +322,8 @@ impl<'a, T: Scalar> Attention<'a, T> {
     fn backward_keys(&self, task: KeyPart<'_, T>, g: Heads<'_, T>, output: Heads<'_, T>, logsumexp: &[T], gradients: &[Shared<'_, T>; 3]) {
         let KeyPart { example, key_head, keys: all_keys, query: part } = task;
         let (depth, width) = (self.depth, self.width);
-        let sizes = [KEYS * depth, KEYS * width, KEYS * depth, KEYS * width, ROWS * depth, ROWS * width, ROWS * KEYS, ROWS * KEYS];
-        let mut memory = sizes.map(Buffer::stale);
-        let [keys_memory, values_memory, key_gradient, value_gradient, queries, gs, scores, slopes] = &mut memory;
+        let mut memory = [KEYS * depth, KEYS * width, ROWS * KEYS, ROWS * KEYS].map(Buffer::stale);
+        let [key_gradient, value_gradient, scores, slopes] = &mut memory;
         let own = if part.is_empty() { self.repeats * self.queries * depth } else { 0 };
         let mut query_gradients = Buffer::stale(own);
         let query_gradients = if part.is_empty() { &mut query_gradients[..] } else { part };
@@ -344,8 +334,7 @@ impl<'a, T: Scalar> Attention<'a, T> {
             let (key_gradient, value_gradient) = (&mut key_gradient[..n * depth], &mut value_gradient[..n * width]);
             key_gradient.fill(T::ZERO);
             value_gradient.fill(T::ZERO);
-            let key = self.key.rows(example, key_head, &keys, depth, keys_memory);
-            let value = self.value.rows(example, key_head, &keys, width, values_memory);
+            let (key, value) = (self.key.rows(example, key_head, &keys), self.value.rows(example, key_head, &keys));
             let heads = (0..self.repeats).flat_map(|repeat| steps(0..self.queries, ROWS).map(move |rows| (repeat, rows)));
             for (repeat, rows) in heads {
                 let seen = keys.start..keys.end.min(self.visible_to(&rows));
@@ -355,19 +344,17 @@ impl<'a, T: Scalar> Attention<'a, T> {
                 let (m, n) = (rows.len(), seen.len());
                 let block = Rows { example, head: key_head * self.repeats + repeat, rows: rows.clone() };
                 let (p, ds) = (&mut scores[..n * m], &mut slopes[..n * m]);
-                let query = self.query.rows(example, block.head, &rows, depth, queries);
-                let g = g.rows(example, block.head, &rows, width, gs);
-                for ((mean, row), g) in means.iter_mut().zip(rows.clone()).zip(g.chunks_exact(width.max(1))) {
-                    let y = output.row(example, block.head, row, width);
+                let (query, slope) = (self.query.rows(example, block.head, &rows), g.rows(example, block.head, &rows));
+                for (mean, row) in means.iter_mut().zip(rows.clone()) {
+                    let (g, y) = (g.row(example, block.head, row, width), output.row(example, block.head, row, width));
                     // Σ g · output: the mean that the gradient of a softmax subtracts.
                     *mean = vectorised(
                         #[inline(always)]
                         || dot(g, y),
                     );
                 }
-                let (key, value) = (&key[..n * depth], &value[..n * width]);
                 self.scores(&block, &seen, query, key, p);
-                T::gemm([n, m, width], (value, false), (g, true), ds, false, 1);
+                set([n, m, width], value, slope.t(), ds);
                 let first = (example * self.key_heads * self.repeats + block.head) * self.queries + rows.start;
                 let logs = &logsumexp[first..first + m];
                 vectorised(
@@ -382,10 +369,10 @@ impl<'a, T: Scalar> Attention<'a, T> {
                         }
                     },
                 );
-                T::gemm([n, width, m], (p, false), (g, false), &mut value_gradient[..n * width], true, 1);
-                T::gemm([n, depth, m], (ds, false), (query, false), &mut key_gradient[..n * depth], true, 1);
+                add([n, width, m], by_rows(p, m), slope, value_gradient);
+                add([n, depth, m], by_rows(ds, m), query, key_gradient);
                 let rows = (repeat * self.queries + rows.start) * depth..(repeat * self.queries + rows.end) * depth;
-                T::gemm([m, depth, n], (ds, true), (key, false), &mut query_gradients[rows], true, 1);
+                add([m, depth, n], by_rows(ds, m).t(), key, &mut query_gradients[rows]);
             }
             for (i, row) in keys.clone().enumerate() {
                 // SAFETY: each key and value belongs to one task.
@@ -409,6 +396,21 @@ impl<'a, T: Scalar> Attention<'a, T> {
             to.iter_mut().zip(row).for_each(|(to, &x)| *to = x * self.scale);
         }
     }
+}
+
+/// A matrix with rows of `size`, one behind the other.
+fn by_rows<T>(values: &[T], size: usize) -> Matrix<'_, T> {
+    Matrix { values, distance: size, transposed: false }
+}
+
+/// `out[m, n] = a[m, k] b[k, n]`.
+fn set<T: Scalar>(size: [usize; 3], a: Matrix<'_, T>, b: Matrix<'_, T>, out: &mut [T]) {
+    multiply(size, a, b, out, size[1], Finish::default(), 1);
+}
+
+/// `out[m, n] += a[m, k] b[k, n]`.
+fn add<T: Scalar>(size: [usize; 3], a: Matrix<'_, T>, b: Matrix<'_, T>, out: &mut [T]) {
+    multiply(size, a, b, out, size[1], Finish { add: true, bias: None }, 1);
 }
 
 #[inline(always)]

@@ -52,7 +52,7 @@ impl<T: Copy> Matrix<'_, T> {
     }
 
     /// The transpose.
-    fn t(self) -> Self {
+    pub(crate) fn t(self) -> Self {
         Self { transposed: !self.transposed, ..self }
     }
 
