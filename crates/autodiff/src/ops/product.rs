@@ -1,11 +1,13 @@
 //! Matrix products.
 
 use crate::kernels::Buffer;
+use crate::kernels::matmul::{Finish, Matrix, multiply};
 use crate::node::{Cx, Rule};
 use crate::per_example::Factor;
 use crate::{Scalar, Shape, Tensor, TensorError};
 
-/// `C = op(A) op(B)` for matrices; a flag says that the operand is stored transposed.
+/// `C = op(A) op(B)` for matrices, to each row of which a third operand may be added; a flag says that the operand is stored
+/// transposed.
 struct Product<T: Scalar> {
     a: Tensor<T>,
     b: Tensor<T>,
@@ -18,6 +20,9 @@ impl<T: Scalar> Rule<T> for Product<T> {
     }
     fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>) {
         let [ta, tb] = self.transposed;
+        if cx.wants(2) {
+            cx.add(2, cx.sum_to(&g, &g.shape()[g.rank() - 1..]));
+        }
         if g.rank() == 3 {
             return self.backward_stacked(&g, cx);
         }
@@ -38,8 +43,13 @@ impl<T: Scalar> Rule<T> for Product<T> {
     }
     fn example_factor(&self, parent: usize, g: &Tensor<T>, batch: usize, _: bool) -> Option<Factor<T>> {
         // The rows of the product must be those of the examples: each example's rows are a chunk of `a`.
-        if parent != 1 || !Rule::<T>::keeps_examples(self, 0, batch) {
+        if !Rule::<T>::keeps_examples(self, 0, batch) {
             return None;
+        }
+        match parent {
+            1 => {}
+            2 => return Factor::of_repeated(g, &g.shape()[1..], batch),
+            _ => return None,
         }
         let (a, g) = (self.a.clone(), g.clone());
         let (rows, columns) = if self.transposed[1] { (g, a) } else { (a, g) };
@@ -97,6 +107,10 @@ impl<T: Scalar> Rule<T> for BatchedProduct<T> {
     }
 }
 
+fn matrix<T: Scalar>(x: &Tensor<T>, transposed: bool) -> Matrix<'_, T> {
+    Matrix { values: x.as_slice(), distance: x.shape()[1], transposed }
+}
+
 fn sizes(a: &[usize], b: &[usize], ta: bool, tb: bool) -> Option<[usize; 3]> {
     let (m, k) = if ta { (a[1], a[0]) } else { (a[0], a[1]) };
     let (k2, n) = if tb { (b[1], b[0]) } else { (b[0], b[1]) };
@@ -107,13 +121,20 @@ impl<T: Scalar> Tensor<T> {
     /// `op(self) op(other)` for matrices, each transposed when its flag is set.
     #[track_caller]
     pub(crate) fn product(&self, other: &Self, ta: bool, tb: bool) -> Self {
+        self.product_plus(other, ta, tb, None)
+    }
+
+    /// As [`Tensor::product`], with a row added to each row.
+    #[track_caller]
+    fn product_plus(&self, other: &Self, ta: bool, tb: bool, bias: Option<&Self>) -> Self {
         let Some([m, n, k]) = sizes(self.shape(), other.shape(), ta, tb) else {
             panic!("matmul: shapes {} and {} do not fit", self.shape_ref(), other.shape_ref())
         };
         let mut values = Buffer::stale(m * n);
-        T::gemm([m, n, k], (self.as_slice(), ta), (other.as_slice(), tb), &mut values, false, rayon::current_num_threads());
+        let finish = Finish { add: false, bias: bias.map(Tensor::as_slice) };
+        multiply([m, n, k], matrix(self, ta), matrix(other, tb), &mut values, n, finish, rayon::current_num_threads());
         let y = Tensor::raw(values, crate::tensor::checked(&[m, n]));
-        y.record([self.node().cloned(), other.node().cloned(), None], || Product {
+        y.record([self.node().cloned(), other.node().cloned(), bias.and_then(|bias| bias.node().cloned())], || Product {
             a: self.clone(),
             b: other.clone(),
             transposed: [ta, tb],
@@ -230,8 +251,7 @@ impl<T: Scalar> Tensor<T> {
         }
         let lead = &x[..x.len() - 1];
         Shape::new(&[lead, &w[..1]].concat())?;
-        let y = self.reshape(&[lead.iter().product(), w[1]]).product(weight, false, true);
-        let y = if let Some(bias) = bias { y + bias } else { y };
+        let y = self.reshape(&[lead.iter().product(), w[1]]).product_plus(weight, false, true, bias);
         y.try_reshape(&[lead, &w[..1]].concat())
     }
 }
