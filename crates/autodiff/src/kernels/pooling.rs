@@ -32,16 +32,39 @@ fn better<T: Scalar>(x: T, top: T) -> bool {
     (x > top) | (is_nan(x) & !is_nan(top))
 }
 
-/// The greatest element of a square, and its number. Without branches, which would be guessed wrongly half of the time.
+/// The greater of two, and whether it is the second. Without branches, which would be guessed wrongly half of the time, and so
+/// that it is done for many at once.
 #[inline(always)]
-fn greatest<T: Scalar>(&[first, second]: &[T; 2], &[third, fourth]: &[T; 2]) -> (T, usize) {
-    let (mut top, mut number) = (first, 0);
-    for (i, x) in [(1, second), (2, third), (3, fourth)] {
-        let taken = better(x, top);
-        top = if taken { x } else { top };
-        number = number.max(i * usize::from(taken));
+fn greater<T: Scalar>(first: T, second: T) -> (T, bool) {
+    let taken = better(second, first);
+    (if taken { second } else { first }, taken)
+}
+
+/// The greatest elements of a row of squares, whose upper and lower pixels are given.
+#[inline(always)]
+fn maxima<T: Scalar>(y: &mut [T], upper: &[T], lower: &[T]) {
+    let count = y.len();
+    let (upper, lower) = (&upper.as_chunks::<2>().0[..count], &lower.as_chunks::<2>().0[..count]);
+    // By an index: iterators over several slices are not done many at once here.
+    for i in 0..count {
+        let ([a, b], [c, d]) = (upper[i], lower[i]);
+        y[i] = greater(greater(a, b).0, greater(c, d).0).0;
     }
-    (top, number)
+}
+
+/// The gradient of [`maxima`]: `g` goes to the greatest element of each square, and zero to the others.
+#[inline(always)]
+fn maxima_gradient<T: Scalar>(above: &mut [T], below: &mut [T], g: &[T], upper: &[T], lower: &[T]) {
+    let count = g.len();
+    let (above, below) = (&mut above.as_chunks_mut::<2>().0[..count], &mut below.as_chunks_mut::<2>().0[..count]);
+    let (upper, lower) = (&upper.as_chunks::<2>().0[..count], &lower.as_chunks::<2>().0[..count]);
+    for i in 0..count {
+        let ([a, b], [c, d]) = (upper[i], lower[i]);
+        let ((top, right_above), (bottom, right_below)) = (greater(a, b), greater(c, d));
+        let (g_above, g_below) = if better(bottom, top) { (T::ZERO, g[i]) } else { (g[i], T::ZERO) };
+        above[i] = if right_above { [T::ZERO, g_above] } else { [g_above, T::ZERO] };
+        below[i] = if right_below { [T::ZERO, g_below] } else { [g_below, T::ZERO] };
+    }
 }
 
 impl Windows {
@@ -173,12 +196,15 @@ impl Windows {
         if self.are_squares() {
             self.each_plane(&mut y, outputs, |plane, y| {
                 let x = &x[plane * pixels..(plane + 1) * pixels];
-                vectorised(|| {
-                    self.each_row_of_squares(|row, upper, lower| {
-                        let pairs = x[upper].as_chunks::<2>().0.iter().zip(x[lower].as_chunks::<2>().0);
-                        y[row].iter_mut().zip(pairs).for_each(|(y, (upper, lower))| *y = greatest(upper, lower).0);
-                    })
-                });
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        self.each_row_of_squares(
+                            #[inline(always)]
+                            |row, upper, lower| maxima(&mut y[row], &x[upper], &x[lower]),
+                        )
+                    },
+                );
             });
         } else {
             let places = self.argmax(x, planes);
@@ -190,26 +216,31 @@ impl Windows {
     /// The gradient of [`Windows::maximum`] at `x`: goes to the first of ties, and to the first NaN before all.
     pub(crate) fn maximum_gradient<T: Scalar>(&self, x: &[T], g: &[T], planes: usize) -> Buffer<T> {
         let (pixels, outputs) = (self.pixels(), self.outputs());
-        let mut d = Buffer::filled(T::ZERO, planes * pixels);
         if self.are_squares() {
+            let mut d = if pixels == 4 * outputs { Buffer::stale(planes * pixels) } else { Buffer::filled(T::ZERO, planes * pixels) };
             self.each_plane(&mut d, pixels, |plane, d| {
                 let (x, g) = (&x[plane * pixels..(plane + 1) * pixels], &g[plane * outputs..(plane + 1) * outputs]);
-                vectorised(|| {
-                    self.each_row_of_squares(|row, upper, lower| {
-                        let (first, below) = (upper.start, lower.start - upper.start);
-                        let pairs = x[upper].as_chunks::<2>().0.iter().zip(x[lower].as_chunks::<2>().0);
-                        for (i, (&g, (upper, lower))) in g[row].iter().zip(pairs).enumerate() {
-                            let (_, number) = greatest(upper, lower);
-                            d[first + 2 * i + (number & 1) + (number >> 1) * below] = g;
-                        }
-                    })
-                });
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        self.each_row_of_squares(
+                            #[inline(always)]
+                            |row, upper, lower| {
+                                let (above, below) = d.split_at_mut(lower.start);
+                                let below = &mut below[..lower.len()];
+                                maxima_gradient(&mut above[upper.clone()], below, &g[row], &x[upper], &x[lower]);
+                            },
+                        )
+                    },
+                );
             });
+            d
         } else {
             let places = self.argmax(x, planes);
+            let mut d = Buffer::filled(T::ZERO, planes * pixels);
             places.iter().zip(g).for_each(|(&place, &g)| d[place] += g);
+            d
         }
-        d
     }
 
     /// The mean of each window.
