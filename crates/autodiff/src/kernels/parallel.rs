@@ -37,6 +37,8 @@ struct Team {
     inside: AtomicUsize,
     /// Helpers there are.
     helpers: AtomicUsize,
+    /// The core of the thread that asked last.
+    core: AtomicUsize,
     /// What a helper panicked with.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
@@ -47,6 +49,7 @@ static TEAM: Team = Team {
     number: AtomicUsize::new(0),
     inside: AtomicUsize::new(0),
     helpers: AtomicUsize::new(0),
+    core: AtomicUsize::new(usize::MAX),
     panic: Mutex::new(None),
 };
 
@@ -57,9 +60,11 @@ impl Team {
         if others == 0 || self.taken.swap(true, SeqCst) {
             return work();
         }
-        let end = End(self);
+        // Declared first, so that it is there until `end` is dropped, also while a panic unwinds.
         let mut place: Work<'_> = work;
+        let end = End(self);
         self.work.store((&raw mut place).cast(), SeqCst);
+        self.core.store(core(), SeqCst);
         self.number.fetch_add(1, SeqCst);
         while self.helpers.load(SeqCst) < others {
             self.helpers.fetch_add(1, SeqCst);
@@ -71,6 +76,7 @@ impl Team {
 
     /// A helper's job.
     fn help(&self) {
+        leave(self.core.load(SeqCst));
         let (mut seen, mut idle_since) = (0, Instant::now());
         loop {
             let number = self.number.load(SeqCst);
@@ -85,6 +91,10 @@ impl Team {
                 }
                 std::hint::spin_loop();
             }
+            // Other work, the pool's or the machine's, must not wait for the end of a long training.
+            rayon::yield_now();
+            std::thread::yield_now();
+            leave(self.core.load(SeqCst));
             if idle_since.elapsed() > PATIENCE {
                 break;
             }
@@ -126,6 +136,37 @@ impl Drop for End {
             resume_unwind(panic);
         }
     }
+}
+
+/// The processor core this thread is on, if known.
+fn core() -> usize {
+    #[cfg(all(target_os = "linux", not(miri)))]
+    return rustix::thread::sched_getcpu();
+    #[cfg(any(not(target_os = "linux"), miri))]
+    usize::MAX
+}
+
+/// Moves this thread to another core if it is on `core`. Linux wakes a helper now and then on the core of the thread that asks,
+/// though another is idle, and a helper that sleeps often stays there for a tenth of a second and more: work then takes twice
+/// the time.
+fn leave(core: usize) {
+    #[cfg(all(target_os = "linux", not(miri)))]
+    {
+        use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
+        if core < CpuSet::MAX_CPU
+            && sched_getcpu() == core
+            && let Ok(allowed) = sched_getaffinity(None)
+        {
+            let mut others = allowed;
+            others.unset(core);
+            if others.count() > 0 && sched_setaffinity(None, &others).is_ok() {
+                // Where it may go later stays as it was; should that fail, it can go to all cores but one.
+                let _ = sched_setaffinity(None, &allowed);
+            }
+        }
+    }
+    #[cfg(any(not(target_os = "linux"), miri))]
+    let _ = core;
 }
 
 /// An iterator whose items the team shares, in portions that depend on their number alone.
@@ -197,14 +238,16 @@ impl<T, S, N: Fn() -> S + Sync, F: Fn(&mut S, T) + Sync> ProducerCallback<T> for
         };
         let portions: Vec<Mutex<Option<P>>> = (0..portions).map_while(portion).collect();
         let next = AtomicUsize::new(0);
-        TEAM.run(&|| {
+        let work = || {
             let mut state = None;
             while let Some(portion) = portions.get(next.fetch_add(1, SeqCst)) {
                 let portion = portion.lock().unwrap_or_else(PoisonError::into_inner).take();
                 let state = state.get_or_insert_with(&init);
                 portion.into_iter().flat_map(P::into_iter).for_each(|item| f(state, item));
             }
-        });
+        };
+        // A single item leaves the team to the work inside it.
+        if count == 1 { work() } else { TEAM.run(&work) }
     }
 }
 
