@@ -13,7 +13,6 @@ const LINE: usize = 64;
 const KEPT_BYTES: usize = 512 << 20;
 
 /// Memory for the elements of a tensor. Always initialised: what comes back holds old values, never none.
-#[derive(Default)]
 #[allow(unreachable_pub)] // In the signature of a hidden method of a public, sealed trait.
 pub struct Memory<T> {
     elements: Vec<T>,
@@ -37,20 +36,19 @@ impl<T: Scalar> Memory<T> {
 }
 
 /// Elements with one owner, who may change them.
-pub(crate) struct Buffer<T: Scalar> {
-    memory: Memory<T>,
-    /// What held the memory while it was kept, and will when it is shared.
-    shell: Option<Arc<Memory<T>>>,
-    count: usize,
-}
+pub(crate) struct Buffer<T: Scalar>(Shared<T>);
 
 impl<T: Scalar> Buffer<T> {
     /// `count` elements with arbitrary values, for a kernel that writes each of them.
     pub(crate) fn stale(count: usize) -> Self {
         let class = class_of(count);
-        let mut shell = T::pool().try_with(|pool| pool.borrow_mut().take(class)).ok().flatten();
-        let memory = shell.as_mut().and_then(Arc::get_mut).map_or_else(|| Memory::new(class), std::mem::take);
-        Self { memory, shell, count }
+        let kept = T::pool().try_with(|pool| pool.borrow_mut().take(class)).ok().flatten();
+        Self(Shared { memory: Some(kept.unwrap_or_else(|| Arc::new(Memory::new(class)))), count })
+    }
+
+    /// No elements, and no memory for them.
+    pub(crate) fn empty() -> Self {
+        Self(Shared::default())
     }
 
     /// `count` elements of the same value.
@@ -61,45 +59,28 @@ impl<T: Scalar> Buffer<T> {
     }
 
     /// The same elements, for several owners.
-    pub(crate) fn share(mut self) -> Shared<T> {
-        Shared { count: self.count, memory: Some(self.filled_shell()) }
-    }
-
-    fn filled_shell(&mut self) -> Arc<Memory<T>> {
-        let (memory, mut shell) = (std::mem::take(&mut self.memory), self.shell.take());
-        match shell.as_mut().and_then(Arc::get_mut) {
-            Some(inside) => *inside = memory,
-            None => shell = Some(Arc::new(memory)),
-        }
-        shell.unwrap_or_default()
+    pub(crate) fn share(self) -> Shared<T> {
+        self.0
     }
 }
 
 impl<T: Scalar> From<Vec<T>> for Buffer<T> {
     fn from(elements: Vec<T>) -> Self {
         let count = elements.len();
-        Self { memory: Memory { elements, first: 0, class: None }, shell: None, count }
+        Self(Shared { memory: Some(Arc::new(Memory { elements, first: 0, class: None })), count })
     }
 }
 
 impl<T: Scalar> Deref for Buffer<T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
-        &self.memory.elements[self.memory.first..][..self.count]
+        &self.0
     }
 }
 
 impl<T: Scalar> DerefMut for Buffer<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.memory.elements[self.memory.first..][..self.count]
-    }
-}
-
-impl<T: Scalar> Drop for Buffer<T> {
-    fn drop(&mut self) {
-        if self.memory.class.is_some() {
-            give(self.filled_shell());
-        }
+        self.0.unique().unwrap_or_default()
     }
 }
 
@@ -110,7 +91,7 @@ pub(crate) struct Shared<T: Scalar> {
 }
 
 impl<T: Scalar> Shared<T> {
-    /// The elements, for their only owner.
+    /// The elements, for their only owner. To make sure that it is takes as long as some elements: not once for each.
     pub(crate) fn unique(&mut self) -> Option<&mut [T]> {
         // A look at the count costs less than what `get_mut` does.
         let memory = self.memory.as_mut().filter(|memory| Arc::strong_count(memory) == 1)?;

@@ -233,8 +233,8 @@ impl<T: Scalar> Product<'_, T> {
         let pack_b = self.b.transposed || tiles.parts > MANY_TILES;
         let rows = (0..tiles.parts).map(|tile| tiles.range(tile)).map(|rows| block.rows.start + rows.start..block.rows.start + rows.end);
         let columns = block.columns.clone().step_by(width).map(|column| column..block.columns.end.min(column + width));
-        let left = if pack_a { self.pack(self.a, rows, &terms, self.tiles.padded_rows()) } else { Buffer::stale(0) };
-        let right = if pack_b { self.pack(self.b.t(), columns, &terms, width) } else { Buffer::stale(0) };
+        let left = if pack_a { self.pack(self.a, rows, &terms, self.tiles.padded_rows()) } else { Buffer::empty() };
+        let right = if pack_b { self.pack(self.b.t(), columns, &terms, width) } else { Buffer::empty() };
         let bias = self.finish.bias.filter(|_| terms.end == self.size[2]);
         for tile in 0..tiles.parts {
             let rows = tiles.range(tile);
