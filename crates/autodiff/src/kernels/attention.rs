@@ -440,7 +440,8 @@ fn exponential<T: Scalar>(score: T, shift: T) -> T {
 /// Further scores `[keys, rows]` of the queries from `first` on: they become `e^(score - top)` (Milakov and Gimelshein 2018).
 #[inline(always)]
 fn online_softmax<T: Scalar, const COUNT: usize>(scores: &mut [T], rows: usize, first: usize, seen: &mut Seen<T>) {
-    let mut tops: [T; COUNT] = std::array::from_fn(|i| seen.tops[first + i]);
+    let mut tops = [T::ZERO; COUNT];
+    tops.copy_from_slice(&seen.tops[first..first + COUNT]);
     for line in scores.chunks_exact(rows) {
         if let Some(line) = line[first..].first_chunk::<COUNT>() {
             tops.iter_mut().zip(line).for_each(|(top, &s)| *top = if s > *top { s } else { *top });
@@ -475,13 +476,14 @@ fn softmax_slopes<T: Scalar, const COUNT: usize>(
     logsumexp: &[T],
     means: &[T; ROWS],
 ) {
-    let logs: [T; COUNT] = std::array::from_fn(|i| logsumexp[first + i]);
-    let means: [T; COUNT] = std::array::from_fn(|i| means[first + i]);
+    let [mut logs, mut own_means] = [[T::ZERO; COUNT]; 2];
+    logs.copy_from_slice(&logsumexp[first..first + COUNT]);
+    own_means.copy_from_slice(&means[first..first + COUNT]);
     for (line, ds) in scores.chunks_exact_mut(rows).zip(ds.chunks_exact_mut(rows)) {
         if let (Some(line), Some(ds)) = (line[first..].first_chunk_mut::<COUNT>(), ds[first..].first_chunk_mut::<COUNT>()) {
             for i in 0..COUNT {
                 line[i] = exponential(line[i], logs[i]);
-                ds[i] = line[i] * (ds[i] - means[i]);
+                ds[i] = line[i] * (ds[i] - own_means[i]);
             }
         }
     }

@@ -248,11 +248,14 @@ impl Geometry {
                 return T::gemm([self.filters, positions, patch], (w, false), (columns, false), y, true, self.threads());
             }
             for (y, w) in y.chunks_exact_mut(positions).zip(w.chunks_exact(patch.max(1))) {
-                vectorised(|| {
-                    self.runs(|row, first, input, length| {
-                        add_multiple(&mut y[first..first + length], 1, w[row], &x[input..], self.stride[2]);
-                    })
-                });
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        self.runs(|row, first, input, length| {
+                            add_multiple(&mut y[first..first + length], 1, w[row], &x[input..], self.stride[2]);
+                        })
+                    },
+                );
             }
         });
         y
@@ -269,11 +272,14 @@ impl Geometry {
             let (g, w) = (part(g, unit, maps), part(w, unit % self.groups, weights));
             if self.filters < FEW {
                 for (g, w) in g.chunks_exact(positions).zip(w.chunks_exact(patch)) {
-                    vectorised(|| {
-                        self.runs(|row, first, input, length| {
-                            add_multiple(&mut x[input..], self.stride[2], w[row], &g[first..first + length], 1);
-                        })
-                    });
+                    vectorised(
+                        #[inline(always)]
+                        || {
+                            self.runs(|row, first, input, length| {
+                                add_multiple(&mut x[input..], self.stride[2], w[row], &g[first..first + length], 1);
+                            })
+                        },
+                    );
                 }
             } else if self.is_pointwise() {
                 T::gemm([patch, positions, self.filters], (w, true), (g, false), x, true, self.threads());
@@ -318,7 +324,15 @@ impl Geometry {
             return T::gemm([self.filters, patch, positions], (g, false), (&rows, false), sum, true, self.threads());
         }
         for (g, sum) in g.chunks_exact(positions.max(1)).zip(sum.chunks_exact_mut(patch)) {
-            vectorised(|| self.runs(|row, first, input, length| sum[row] += dot(&g[first..first + length], &x[input..], self.stride[2])));
+            vectorised(
+                #[inline(always)]
+                || {
+                    self.runs(
+                        #[inline(always)]
+                        |row, first, input, length| sum[row] += dot(&g[first..first + length], &x[input..], self.stride[2]),
+                    )
+                },
+            );
         }
     }
 }

@@ -10,13 +10,16 @@ pub(crate) fn keep<T: Scalar>(x: &[T], kept: &[u64], count: usize, scale: T) -> 
     let mut out = Buffer::stale(x.len());
     // Blocks are whole words.
     let words = |out: &mut [T], x: &[T], kept: &[u64]| {
-        vectorised(|| {
-            for ((out, x), &word) in out.chunks_mut(64).zip(x.chunks(64)).zip(kept) {
-                for (bit, (o, &x)) in out.iter_mut().zip(x).enumerate() {
-                    *o = if word >> bit & 1 == 1 { x * scale } else { T::ZERO };
+        vectorised(
+            #[inline(always)]
+            || {
+                for ((out, x), &word) in out.chunks_mut(64).zip(x.chunks(64)).zip(kept) {
+                    for (bit, (o, &x)) in out.iter_mut().zip(x).enumerate() {
+                        *o = if word >> bit & 1 == 1 { x * scale } else { T::ZERO };
+                    }
                 }
-            }
-        });
+            },
+        );
     };
     for (out, x) in out.chunks_mut(count.max(1)).zip(x.chunks(count.max(1))) {
         if x.len() < PARALLEL {

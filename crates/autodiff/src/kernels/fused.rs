@@ -3,7 +3,7 @@
 
 use super::parallel::*;
 
-use super::{Buffer, PARALLEL, functions, strided, vectorised};
+use super::{Buffer, PARALLEL, functions, simd, strided};
 use crate::Scalar;
 use crate::shape::{MAX_RANK, Shape};
 
@@ -318,40 +318,59 @@ impl<T: Scalar> Blocks<'_, '_, T> {
     }
 }
 
-// Closures own what they capture, and move it into the loop's function: a number behind a reference would have to be read again
-// after each element that is written, and the loop would not be vectorised.
-
 fn map<T: Scalar>(out: &mut [T], x: Source<'_, T>, f: impl Fn(T) -> T) {
     match x {
-        Source::Slice(x) => vectorised(move || {
-            let f = f;
-            out.iter_mut().zip(x).for_each(|(o, &x)| *o = f(x));
-        }),
+        Source::Slice(x) => simd::change_by(
+            out,
+            x,
+            #[inline(always)]
+            |_, [x]| [f(x)],
+        ),
         Source::Constant(x) => out.fill(f(x)),
     }
 }
 
 fn zip<T: Scalar>(out: &mut [T], a: Source<'_, T>, b: Source<'_, T>, f: impl Fn(T, T) -> T) {
     match (a, b) {
-        (Source::Slice(a), Source::Slice(b)) => vectorised(move || {
-            let f = f;
-            for ((o, &a), &b) in out.iter_mut().zip(a).zip(b) {
-                *o = f(a, b);
-            }
-        }),
-        (a, Source::Constant(b)) => map(out, a, move |a| f(a, b)),
-        (Source::Constant(a), b) => map(out, b, move |b| f(a, b)),
+        (Source::Slice(a), Source::Slice(b)) => simd::change_by2(
+            out,
+            a,
+            b,
+            #[inline(always)]
+            |_, [a, b]| [f(a, b)],
+        ),
+        (a, Source::Constant(b)) => map(
+            out,
+            a,
+            #[inline(always)]
+            |a| f(a, b),
+        ),
+        (Source::Constant(a), b) => map(
+            out,
+            b,
+            #[inline(always)]
+            |b| f(a, b),
+        ),
     }
 }
 
+#[inline(always)]
+fn choose<T: Scalar>(mask: T, a: T, b: T) -> T {
+    if mask == T::ZERO { b } else { a }
+}
+
 fn select<T: Scalar>(out: &mut [T], mask: Source<'_, T>, a: Source<'_, T>, b: Source<'_, T>) {
-    let choose = |mask: T, a: T, b: T| if mask == T::ZERO { b } else { a };
     match (mask, a, b) {
-        (Source::Slice(mask), Source::Slice(a), Source::Slice(b)) => vectorised(move || {
-            for (((o, &mask), &a), &b) in out.iter_mut().zip(mask).zip(a).zip(b) {
-                *o = choose(mask, a, b);
-            }
-        }),
+        (Source::Slice(mask), Source::Slice(a), Source::Slice(b)) => {
+            simd::change_by3(
+                out,
+                mask,
+                a,
+                b,
+                #[inline(always)]
+                |_, [mask, a, b]| [choose(mask, a, b)],
+            );
+        }
         (mask, a, Source::Constant(b)) => zip(out, mask, a, move |mask, a| choose(mask, a, b)),
         (mask, Source::Constant(a), b) => zip(out, mask, b, move |mask, b| choose(mask, a, b)),
         (Source::Constant(mask), a, b) => zip(out, a, b, move |a, b| choose(mask, a, b)),

@@ -108,10 +108,19 @@ impl Layout {
     #[inline(always)]
     fn moments<T: Scalar>(&self, x: &[T], set: usize) -> Moments {
         let n = self.elements() as f64;
-        let mean = if self.centred { self.rows_of(x, set).map(|x| sum(x, x, |x, _| x)).sum::<f64>() / n } else { 0.0 };
-        let centre = T::from_f64(mean);
-        let square = |x: T| (x - centre) * (x - centre);
-        Moments { mean, variance: self.rows_of(x, set).map(|x| sum(x, x, |x, _| square(x))).sum::<f64>() / n }
+        // Loops, as what an iterator of the library calls is not compiled for the vector registers.
+        let mut mean = 0.0;
+        if self.centred {
+            for x in self.rows_of(x, set) {
+                mean += sum(x, x, |x, _| x);
+            }
+        }
+        mean /= n;
+        let (centre, mut variance) = (T::from_f64(mean), 0.0);
+        for x in self.rows_of(x, set) {
+            variance += sum(x, x, |x, _| (x - centre) * (x - centre));
+        }
+        Moments { mean, variance: variance / n }
     }
 
     /// `y = (x - mean) rate · scale + shift` of a row.
@@ -266,13 +275,15 @@ impl Layout {
     fn gradients_of_pieces<T: Scalar>(&self, x: &[T], g: &[T], scale: &[T], moments: &[Moments], epsilon: f64) -> [Buffer<T>; 3] {
         let channel = |set: usize| {
             let [mean, rate] = moments[set].affine::<T>(epsilon);
-            let rows = || self.rows_of(x, set).zip(self.rows_of(g, set));
             vectorised(
                 #[inline(always)]
                 || {
-                    let shift = rows().map(|(x, g)| sum(x, g, |_, g| g)).sum::<f64>();
-                    let scale = rows().map(|(x, g)| sum(x, g, |x, g| g * (x - mean))).sum::<f64>() * rate.to_f64();
-                    [scale, shift]
+                    let [mut scale, mut shift] = [0.0; 2];
+                    for (x, g) in self.rows_of(x, set).zip(self.rows_of(g, set)) {
+                        shift += sum(x, g, |_, g| g);
+                        scale += sum(x, g, |x, g| g * (x - mean));
+                    }
+                    [scale * rate.to_f64(), shift]
                 },
             )
         };

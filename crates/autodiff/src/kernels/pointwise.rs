@@ -8,9 +8,11 @@ use crate::Scalar;
 pub(crate) fn map<T: Scalar>(x: &[T], f: impl Fn(T) -> T + Sync) -> Buffer<T> {
     let mut out = Buffer::stale(x.len());
     let body = |out: &mut [T], x: &[T]| {
-        vectorised(
+        simd::change_by(
+            out,
+            x,
             #[inline(always)]
-            || out.iter_mut().zip(x).for_each(|(o, &x)| *o = f(x)),
+            |_, [x]| [f(x)],
         )
     };
     if x.len() < PARALLEL {
@@ -31,9 +33,10 @@ pub(crate) fn fill<T: Scalar>(x: &mut [T], value: T) {
 
 pub(crate) fn map_in_place<T: Scalar>(x: &mut [T], f: impl Fn(T) -> T + Sync) {
     let body = |x: &mut [T]| {
-        vectorised(
+        simd::change(
+            x,
             #[inline(always)]
-            || x.iter_mut().for_each(|x| *x = f(*x)),
+            |[x], []| [f(x)],
         )
     };
     if x.len() < PARALLEL {
@@ -46,13 +49,12 @@ pub(crate) fn map_in_place<T: Scalar>(x: &mut [T], f: impl Fn(T) -> T + Sync) {
 pub(crate) fn zip<T: Scalar>(x: &[T], y: &[T], f: impl Fn(T, T) -> T + Sync) -> Buffer<T> {
     let mut out = Buffer::stale(x.len());
     let body = |out: &mut [T], x: &[T], y: &[T]| {
-        vectorised(
+        simd::change_by2(
+            out,
+            x,
+            y,
             #[inline(always)]
-            || {
-                for ((o, &x), &y) in out.iter_mut().zip(x).zip(y) {
-                    *o = f(x, y);
-                }
-            },
+            |_, [x, y]| [f(x, y)],
         )
     };
     if x.len() < PARALLEL {
@@ -78,9 +80,11 @@ pub(crate) fn outer<T: Scalar>(x: &[T], y: &[T], out: &mut [T]) {
 /// `x[i] = f(x[i], y[i])`.
 pub(crate) fn zip_in_place<T: Scalar>(x: &mut [T], y: &[T], f: impl Fn(T, T) -> T + Sync) {
     let body = |x: &mut [T], y: &[T]| {
-        vectorised(
+        simd::change_by(
+            x,
+            y,
             #[inline(always)]
-            || x.iter_mut().zip(y).for_each(|(x, &y)| *x = f(*x, y)),
+            |[x], [y]| [f(x, y)],
         )
     };
     if x.len() < PARALLEL {
@@ -93,9 +97,12 @@ pub(crate) fn zip_in_place<T: Scalar>(x: &mut [T], y: &[T], f: impl Fn(T, T) -> 
 /// `x[i] = f(x[i], y[i], z[i])`.
 pub(crate) fn zip3_in_place<T: Scalar>(x: &mut [T], y: &[T], z: &[T], f: impl Fn(T, T, T) -> T + Sync) {
     let body = |x: &mut [T], y: &[T], z: &[T]| {
-        vectorised(
+        simd::change_by2(
+            x,
+            y,
+            z,
             #[inline(always)]
-            || x.iter_mut().zip(y).zip(z).for_each(|((x, &y), &z)| *x = f(*x, y, z)),
+            |[x], [y, z]| [f(x, y, z)],
         )
     };
     if x.len() < PARALLEL {
@@ -108,32 +115,80 @@ pub(crate) fn zip3_in_place<T: Scalar>(x: &mut [T], y: &[T], z: &[T], f: impl Fn
 /// `[x, y, z][i] = f([x, y, z][i], g[i])`: an optimizer's update in one pass.
 pub(crate) fn update3<T: Scalar>(x: &mut [T], y: &mut [T], z: &mut [T], g: &[T], f: impl Fn([T; 3], T) -> [T; 3] + Sync) {
     if x.len() < PARALLEL {
-        simd::update3(x, y, z, g, f);
+        simd::change3_by(
+            x,
+            y,
+            z,
+            g,
+            #[inline(always)]
+            |x, [g]| f(x, g),
+        );
     } else {
         let moments = y.par_chunks_mut(BLOCK).zip(z.par_chunks_mut(BLOCK));
         let blocks = x.par_chunks_mut(BLOCK).zip(moments).zip(g.par_chunks(BLOCK));
-        blocks.for_each(|((x, (y, z)), g)| simd::update3(x, y, z, g, &f));
+        blocks.for_each(|((x, (y, z)), g)| {
+            simd::change3_by(
+                x,
+                y,
+                z,
+                g,
+                #[inline(always)]
+                |x, [g]| f(x, g),
+            )
+        });
     }
 }
 
 /// `[w, x, y, z][i] = f([w, x, y, z][i], g[i])`.
 pub(crate) fn update4<T: Scalar>([w, x, y, z]: [&mut [T]; 4], g: &[T], f: impl Fn([T; 4], T) -> [T; 4] + Sync) {
     if x.len() < PARALLEL {
-        simd::update4(w, x, y, z, g, f);
+        simd::change4_by(
+            w,
+            x,
+            y,
+            z,
+            g,
+            #[inline(always)]
+            |x, [g]| f(x, g),
+        );
     } else {
         let first = w.par_chunks_mut(BLOCK).zip(x.par_chunks_mut(BLOCK));
         let second = y.par_chunks_mut(BLOCK).zip(z.par_chunks_mut(BLOCK));
-        first.zip(second).zip(g.par_chunks(BLOCK)).for_each(|(((w, x), (y, z)), g)| simd::update4(w, x, y, z, g, &f));
+        first.zip(second).zip(g.par_chunks(BLOCK)).for_each(|(((w, x), (y, z)), g)| {
+            simd::change4_by(
+                w,
+                x,
+                y,
+                z,
+                g,
+                #[inline(always)]
+                |x, [g]| f(x, g),
+            )
+        });
     }
 }
 
 /// `[x, y][i] = f([x, y][i], g[i])`.
 pub(crate) fn update2<T: Scalar>(x: &mut [T], y: &mut [T], g: &[T], f: impl Fn([T; 2], T) -> [T; 2] + Sync) {
     if x.len() < PARALLEL {
-        simd::update2(x, y, g, f);
+        simd::change2_by(
+            x,
+            y,
+            g,
+            #[inline(always)]
+            |x, [g]| f(x, g),
+        );
     } else {
         let blocks = x.par_chunks_mut(BLOCK).zip(y.par_chunks_mut(BLOCK)).zip(g.par_chunks(BLOCK));
-        blocks.for_each(|((x, y), g)| simd::update2(x, y, g, &f));
+        blocks.for_each(|((x, y), g)| {
+            simd::change2_by(
+                x,
+                y,
+                g,
+                #[inline(always)]
+                |x, [g]| f(x, g),
+            )
+        });
     }
 }
 

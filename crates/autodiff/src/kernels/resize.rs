@@ -17,7 +17,12 @@ fn each_outer<T: Scalar>(x: &[T], size: usize, out: &mut [T], out_size: usize, f
     if size == 0 || out_size == 0 {
         return;
     }
-    let body = |(x, out): (&[T], &mut [T])| vectorised(|| f(x, out));
+    let body = |(x, out): (&[T], &mut [T])| {
+        vectorised(
+            #[inline(always)]
+            || f(x, out),
+        )
+    };
     if x.len().max(out.len()) < PARALLEL {
         x.chunks_exact(size).zip(out.chunks_exact_mut(out_size)).for_each(body);
     } else {

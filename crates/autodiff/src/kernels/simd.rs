@@ -45,55 +45,59 @@ fn with_avx2<R>(body: impl FnOnce() -> R) -> R {
     body()
 }
 
-/// `[x, y, ..][i] = f([x, y, ..][i], g[i])`, compiled as by [`vectorised`]. The slices are parameters of the compiled
+/// `[x, ..][i] = f([x, ..][i], [y, ..][i])`, compiled as by [`vectorised`]. The slices are parameters of the compiled
 /// functions and not captured by a closure: only so does the compiler know that they do not overlap, and vectorises.
-macro_rules! update {
-    ($name:ident, $count:literal: $($x:ident)*) => {
+macro_rules! elementwise {
+    ($name:ident, $outs:literal: $($x:ident)+; $ins:literal: $($y:ident)*) => {
         #[inline(always)]
-        pub(crate) fn $name<T: Copy>($($x: &mut [T],)* g: &[T], f: impl Fn([T; $count], T) -> [T; $count]) {
+        pub(crate) fn $name<T: Copy>($($x: &mut [T],)+ $($y: &[T],)* f: impl Fn([T; $outs], [T; $ins]) -> [T; $outs]) {
             #[inline(always)]
-            fn plain<T: Copy>($($x: &mut [T],)* g: &[T], f: impl Fn([T; $count], T) -> [T; $count]) {
-                let count = g.len()$(.min($x.len()))*;
-                let g = &g[..count];
-                $(let $x = &mut $x[..count];)*
+            fn plain<T: Copy>($($x: &mut [T],)+ $($y: &[T],)* f: impl Fn([T; $outs], [T; $ins]) -> [T; $outs]) {
+                let count = usize::MAX$(.min($x.len()))+$(.min($y.len()))*;
+                $(let $x = &mut $x[..count];)+
+                $(let $y = &$y[..count];)*
                 for i in 0..count {
-                    [$($x[i]),*] = f([$($x[i]),*], g[i]);
+                    [$($x[i]),+] = f([$($x[i]),+], [$($y[i]),*]);
                 }
             }
 
             #[cfg(all(target_arch = "x86_64", not(miri)))]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx2,fma")]
-            fn avx512<T: Copy>($($x: &mut [T],)* g: &[T], f: impl Fn([T; $count], T) -> [T; $count]) {
-                plain($($x,)* g, f)
+            fn avx512<T: Copy>($($x: &mut [T],)+ $($y: &[T],)* f: impl Fn([T; $outs], [T; $ins]) -> [T; $outs]) {
+                plain($($x,)+ $($y,)* f)
             }
 
             #[cfg(all(target_arch = "x86_64", not(miri)))]
             #[target_feature(enable = "avx2,fma")]
-            fn avx2<T: Copy>($($x: &mut [T],)* g: &[T], f: impl Fn([T; $count], T) -> [T; $count]) {
-                plain($($x,)* g, f)
+            fn avx2<T: Copy>($($x: &mut [T],)+ $($y: &[T],)* f: impl Fn([T; $outs], [T; $ins]) -> [T; $outs]) {
+                plain($($x,)+ $($y,)* f)
             }
 
             #[cfg(all(target_arch = "x86_64", not(miri)))]
             {
                 if has_avx512() {
                     // SAFETY: the processor has the features that the function is compiled for.
-                    return unsafe { avx512($($x,)* g, f) };
+                    return unsafe { avx512($($x,)+ $($y,)* f) };
                 }
                 if has_avx2() {
                     // SAFETY: as above.
-                    return unsafe { avx2($($x,)* g, f) };
+                    return unsafe { avx2($($x,)+ $($y,)* f) };
                 }
             }
-            plain($($x,)* g, f)
+            plain($($x,)+ $($y,)* f)
         }
     };
 }
 
-update!(update2, 2: x y);
-update!(update3, 3: x y z);
-update!(update4, 4: w x y z);
+elementwise!(change, 1: x; 0:);
+elementwise!(change_by, 1: x; 1: y);
+elementwise!(change_by2, 1: x; 2: y z);
+elementwise!(change_by3, 1: w; 3: x y z);
+elementwise!(change2_by, 2: w x; 1: y);
+elementwise!(change3_by, 3: w x y; 1: z);
+elementwise!(change4_by, 4: v w x y; 1: z);
 
-/// Compiles a function as [`vectorised`] does. Its slices are parameters, for the reason given at `update`: those that are
+/// Compiles a function as [`vectorised`] does. Its slices are parameters, for the reason given at `elementwise`: those that are
 /// written must be parameters of their own.
 macro_rules! compiled {
     ($(#[$attribute:meta])* fn $name:ident<T: Scalar>($($x:ident: $type:ty),* $(,)?) $body:block) => {

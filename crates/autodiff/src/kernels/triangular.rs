@@ -37,15 +37,18 @@ fn solve_block<T: Scalar>(entry: impl Fn(usize, usize) -> T, n: usize, b: &mut [
         let i = if forwards { at } else { n - 1 - at };
         let (before, after) = b.split_at_mut(if forwards { i * k } else { (i + 1) * k });
         let (row, known, first) = if forwards { (&mut after[..k], &*before, 0) } else { (&mut before[i * k..], &*after, i + 1) };
-        super::vectorised(|| {
-            for (j, known) in (first..).zip(known.chunks_exact(k.max(1))) {
-                let factor = entry(i, j);
-                row.iter_mut().zip(known).for_each(|(x, &known)| *x = *x - factor * known);
-            }
-            if !unit {
-                let pivot = entry(i, i);
-                row.iter_mut().for_each(|x| *x = *x / pivot);
-            }
-        });
+        super::vectorised(
+            #[inline(always)]
+            || {
+                for (j, known) in (first..).zip(known.chunks_exact(k.max(1))) {
+                    let factor = entry(i, j);
+                    row.iter_mut().zip(known).for_each(|(x, &known)| *x = *x - factor * known);
+                }
+                if !unit {
+                    let pivot = entry(i, i);
+                    row.iter_mut().for_each(|x| *x = *x / pivot);
+                }
+            },
+        );
     }
 }

@@ -32,11 +32,24 @@ where
     fn backward(&self, g: Tensor<T>, cx: &mut Cx<'_, T>) {
         let (Saved::Input(saved) | Saved::Output(saved)) = &self.saved;
         if cx.is_plain(&g) && g.shape() == saved.shape() {
-            return cx.add(0, g.zip_detached(saved, |g, x| g * (self.slope)(x)));
+            return cx.add(
+                0,
+                g.zip_detached(
+                    saved,
+                    #[inline(always)]
+                    |g, x| g * (self.slope)(x),
+                ),
+            );
         }
         if cx.uniform(&g) && g.rank() == 0 {
             let g = g.item();
-            return cx.add(0, saved.constant_map(|x| g * (self.slope)(x)));
+            return cx.add(
+                0,
+                saved.constant_map(
+                    #[inline(always)]
+                    |x| g * (self.slope)(x),
+                ),
+            );
         }
         let at = match &self.saved {
             Saved::Input(x) => cx.get(x),

@@ -3,6 +3,8 @@
 #![allow(unsafe_code)]
 
 use crate::Scalar;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+use crate::kernels::simd::{has_avx2, has_avx512};
 
 /// Where the factors of a row lie, from its first place on.
 pub(super) struct Offsets {
@@ -283,10 +285,7 @@ mod x86 {
 /// Those of `tiles`, for AVX-512 and for AVX2, that the processor can run.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 fn supported<T: Copy>([avx512, avx2]: [Tile<T>; 2]) -> [Option<Tile<T>>; 2] {
-    [
-        is_x86_feature_detected!("avx512f").then_some(avx512),
-        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(avx2),
-    ]
+    [has_avx512().then_some(avx512), has_avx2().then_some(avx2)]
 }
 
 /// The element types, and their kernels that the processor can run: fastest first. Where there are none, convolutions go by patches.

@@ -5,6 +5,8 @@ use std::arch::x86_64;
 
 use super::pack::{Lines, in_sequence, side_by_side};
 use super::vector::{Portable, Vector};
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+use crate::kernels::simd::{has_avx2, has_avx512};
 
 /// A tile of a product: a few rows by one or two registers of columns.
 pub(super) struct Tile<T> {
@@ -280,10 +282,7 @@ impl Processor {
     /// The kinds that this processor is of, the fastest first.
     pub(crate) fn kinds() -> impl Iterator<Item = Self> {
         #[cfg(all(target_arch = "x86_64", not(miri)))]
-        let vector = [
-            (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq")).then_some(Self::Avx512),
-            (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self::Avx2),
-        ];
+        let vector = [has_avx512().then_some(Self::Avx512), has_avx2().then_some(Self::Avx2)];
         #[cfg(not(all(target_arch = "x86_64", not(miri))))]
         let vector = [None];
         vector.into_iter().flatten().chain([Self::Portable])

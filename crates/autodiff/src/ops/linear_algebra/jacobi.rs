@@ -132,25 +132,31 @@ fn square(x: &[f64]) -> f64 {
 
 /// `Σ x y` in lanes, so that the loop vectorises and its order is fixed.
 fn dot(x: &[f64], y: &[f64]) -> f64 {
-    vectorised(|| {
-        let (x, y) = (x.as_chunks::<8>(), y.as_chunks::<8>());
-        let mut lanes = [0.0; 8];
-        for (x, y) in x.0.iter().zip(y.0) {
-            lanes.iter_mut().zip(x).zip(y).for_each(|((lane, x), y)| *lane += x * y);
-        }
-        lanes.iter().sum::<f64>() + x.1.iter().zip(y.1).map(|(x, y)| x * y).sum::<f64>()
-    })
+    vectorised(
+        #[inline(always)]
+        || {
+            let (x, y) = (x.as_chunks::<8>(), y.as_chunks::<8>());
+            let mut lanes = [0.0; 8];
+            for (x, y) in x.0.iter().zip(y.0) {
+                lanes.iter_mut().zip(x).zip(y).for_each(|((lane, x), y)| *lane += x * y);
+            }
+            lanes.iter().sum::<f64>() + x.1.iter().zip(y.1).map(|(x, y)| x * y).sum::<f64>()
+        },
+    )
 }
 
 /// `(x, y) ← (cos x + sin y, cos y - sin x)`.
 fn rotate(x: &mut [f64], y: &mut [f64], tangent: f64) {
     let cosine = 1.0 / 1f64.hypot(tangent);
     let sine = cosine * tangent;
-    vectorised(|| {
-        for (x, y) in x.iter_mut().zip(y) {
-            (*x, *y) = (cosine * *x + sine * *y, cosine * *y - sine * *x);
-        }
-    });
+    vectorised(
+        #[inline(always)]
+        || {
+            for (x, y) in x.iter_mut().zip(y) {
+                (*x, *y) = (cosine * *x + sine * *y, cosine * *y - sine * *x);
+            }
+        },
+    );
 }
 
 /// Orthonormal columns from `known` on, after those that are so already: each is the unit vector that lies farthest from their
