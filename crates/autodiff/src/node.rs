@@ -238,9 +238,9 @@ impl<T: Scalar> Rule<T> for Leaf {
 
 /// The same value as a variable of the given level.
 #[track_caller]
-pub(crate) fn leaf<T: Scalar>(x: &Tensor<T>, bit: u64) -> Tensor<T> {
-    let node = NodeRef::new(*x.shape_ref(), Parents::Few([x.node().cloned(), None, None]), bit, Leaf);
-    x.detach().with_node(node)
+pub(crate) fn leaf<T: Scalar>(mut x: Tensor<T>, bit: u64) -> Tensor<T> {
+    let node = NodeRef::new(*x.shape_ref(), Parents::Few([x.take_node(), None, None]), bit, Leaf);
+    x.with_node(node)
 }
 
 /// The same value with the history that the levels of `live` need: the others have ended, and what comes at their depth
@@ -432,7 +432,7 @@ impl<'a> Pass<'a> {
     ) {
         let first = self.leaves.first().copied().unwrap_or(u64::MAX);
         let wanted = |node: &NodeRef<T>| node.depends & self.bit != 0 && (node.id > self.beyond || node.id == first);
-        let (mut frontier, mut found) = (Frontier(Vec::new()), Vec::new());
+        let (mut frontier, mut found) = (Frontier(Vec::with_capacity(FEW)), Vec::with_capacity(3));
         for (output, g) in outputs {
             if let Some(root) = output.into_node().filter(&wanted) {
                 frontier.add(root, g);
@@ -474,6 +474,9 @@ impl<'a> Pass<'a> {
         }
     }
 }
+
+/// Nodes for which a frontier has room from the start.
+const FEW: usize = 16;
 
 /// Nodes whose gradients are not complete before the last of them is, by ascending id.
 struct Frontier<T: Scalar>(Vec<(NodeRef<T>, Tensor<T>)>);

@@ -140,12 +140,15 @@ pub trait Params: Clone {
     fn zip_map(&self, other: &Self, mut f: impl FnMut(&Tensor<Self::Elem>, &Tensor<Self::Elem>) -> Tensor<Self::Elem>) -> Self {
         assert_alike("zip_map", self, other);
         let mut others = other.leaves().into_iter();
-        map_nameless(self, |x| others.next().map_or_else(|| x.clone(), |y| f(x, y)))
+        map_nameless(self, |x| match others.next() {
+            Some(y) => f(&x, y),
+            None => x,
+        })
     }
 
     /// Zeros of the same shapes.
     fn zeros_like(&self) -> Self {
-        map_nameless(self, Tensor::zeros_like)
+        map_nameless(self, |x| x.zeros_like())
     }
 
     /// Standard normal draws of the same shapes.
@@ -240,22 +243,25 @@ pub trait Params: Clone {
 }
 
 /// [`Params::map`], without the names, which cost as much as an operation on a small tensor.
-pub(crate) fn map_nameless<P: Params>(model: &P, mut f: impl FnMut(&Tensor<P::Elem>) -> Tensor<P::Elem>) -> P {
+pub(crate) fn map_nameless<P: Params>(model: &P, mut f: impl FnMut(Tensor<P::Elem>) -> Tensor<P::Elem>) -> P {
     let mut mapped = model.clone();
-    mapped.leaves_mut().into_iter().for_each(|x| *x = f(x));
+    mapped.leaves_mut().into_iter().for_each(|x| *x = f(x.taken()));
     mapped
 }
 
+/// Tensors for which lists have room from the start: a step of a small model takes less time than to make it in several steps.
+const FEW: usize = 16;
+
 /// The buffers of a model, or its other tensors.
 fn tensors<P: Params>(model: &P, buffers: bool) -> Vec<&Tensor<P::Elem>> {
-    let mut found = Vec::new();
+    let mut found = Vec::with_capacity(FEW);
     model.for_each(&mut Path::nameless(), &mut |path, x| found.extend((path.is_buffer() == buffers).then_some(x)));
     found
 }
 
 /// As [`tensors`], for changing them.
 fn tensors_mut<P: Params>(model: &mut P, buffers: bool) -> Vec<&mut Tensor<P::Elem>> {
-    let mut found = Vec::new();
+    let mut found = Vec::with_capacity(FEW);
     model.for_each_mut(&mut Path::nameless(), &mut |path, x| found.extend((path.is_buffer() == buffers).then_some(x)));
     found
 }

@@ -187,6 +187,10 @@ impl<T: Scalar> Tensor<T> {
         self.node
     }
 
+    pub(crate) fn take_node(&mut self) -> Option<NodeRef<T>> {
+        self.node.take()
+    }
+
     pub(crate) fn with_node(mut self, node: NodeRef<T>) -> Self {
         self.node = Some(node);
         self

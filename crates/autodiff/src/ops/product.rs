@@ -250,6 +250,9 @@ impl<T: Scalar> Tensor<T> {
             return Err(mismatch(bias));
         }
         let lead = &x[..x.len() - 1];
+        if lead.len() == 1 {
+            return Ok(self.product_plus(weight, false, true, bias));
+        }
         Shape::new(&[lead, &w[..1]].concat())?;
         let y = self.reshape(&[lead.iter().product(), w[1]]).product_plus(weight, false, true, bias);
         y.try_reshape(&[lead, &w[..1]].concat())

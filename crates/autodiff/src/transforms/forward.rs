@@ -95,7 +95,7 @@ impl<T: Scalar> PushForward<T> {
     #[track_caller]
     pub(super) fn record(y: Tensor<T>, bit: u64, ids: &[u64]) -> Self {
         let level = Level::enter();
-        let cotangent = leaf(&y.zeros_like(), level.bit);
+        let cotangent = leaf(y.zeros_like(), level.bit);
         let id = cotangent.node().map_or(0, |node| node.id);
         let shape = y.shape().to_vec();
         Self { roots: Pass::new(bit, ids).run([(y, cotangent)]), bit: level.bit, cotangent: id, shape }

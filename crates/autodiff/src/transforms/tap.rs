@@ -231,7 +231,7 @@ impl<P: Params> Tapped<P> {
     #[track_caller]
     fn new(f: impl FnOnce(&P) -> Tensor<P::Elem>, params: &P, bit: u64) -> Self {
         let (model, mut ids) = variables(params, bit);
-        let (y, taps) = collected(move |x| leaf(x, bit), || f(&model));
+        let (y, taps) = collected(move |x| leaf(x.clone(), bit), || f(&model));
         ids.extend(taps.iter().filter_map(|(_, x)| Some(x.node()?.id)));
         let taps = taps.into_iter().map(|(name, x)| (name, outside(&x, bit))).collect();
         Self { params: params.clone(), y, taps, ids, bit }
