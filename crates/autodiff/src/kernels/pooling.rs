@@ -238,7 +238,8 @@ impl Windows {
         } else {
             let places = self.argmax(x, planes);
             let mut d = Buffer::filled(T::ZERO, planes * pixels);
-            places.iter().zip(g).for_each(|(&place, &g)| d[place] += g);
+            let sums = &mut d[..];
+            places.iter().zip(g).for_each(|(&place, &g)| sums[place] += g);
             d
         }
     }

@@ -312,7 +312,8 @@ impl<T: Scalar> Tensor<T> {
     #[track_caller]
     pub(super) fn put(&self, name: &'static str, places: &Arc<[usize]>, shape: Shape) -> Self {
         let mut values = Buffer::filled(T::ZERO, shape.count());
-        places.iter().zip(self.as_slice()).for_each(|(&i, &x)| values[i] += x);
+        let sums = &mut values[..];
+        places.iter().zip(self.as_slice()).for_each(|(&i, &x)| sums[i] += x);
         let input = *self.shape_ref();
         Tensor::raw(values, shape).record([self.node().cloned(), None, None], || Put { name, places: places.clone(), input, output: shape })
     }
