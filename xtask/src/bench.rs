@@ -16,8 +16,9 @@ machine's limits, the roofline picture and what else the README of benches names
 Usage: cargo xtask bench [--peers] [-- ARGUMENTS…]
 
 Options:
-  --peers     Alternate with the Python peers of benches/peers/requirements.txt, installed
-              on first use into target/bench/venv (needs python3 and a network)
+  --peers     Alternate with PyTorch and JAX (benches/peers/requirements.txt), installed on first
+              use into target/bench/venv (needs python3 and a network), and with candle and burn
+              (benches/peers-rust), built on first use into target/bench/peers-rust (some minutes)
   -h, --help  This text
 What follows `--` goes to the benchmark program.
 ";
@@ -40,6 +41,9 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Result<(), Failure> {
     let mut bench = cargo::run(&["--release", "--package", "gradus-benches", "--"]);
     if peers {
         bench.arg("--python").arg(python()?);
+        if let Some(program) = rust_peers()? {
+            bench.arg("--rust-peers").arg(program);
+        }
     }
     match cargo::status(bench.args(passed_on))? {
         0 => Ok(()),
@@ -66,6 +70,23 @@ fn python() -> Result<PathBuf, Failure> {
     let copy = folder.join("installed.tmp");
     std::fs::write(&copy, wanted).and_then(|()| std::fs::rename(&copy, &done)).map_err(|error| failed(&done, &error))?;
     Ok(python)
+}
+
+/// The program of the peers in Rust, built for this machine's processor; none, with a warning, where it cannot be built.
+fn rust_peers() -> Result<Option<PathBuf>, Failure> {
+    let folder = cargo::root().join("target/bench/peers-rust");
+    let program = folder.join("release").join(format!("gradus-peers-rust{}", std::env::consts::EXE_SUFFIX));
+    if !program.exists() {
+        eprintln!("building candle and burn into {}: some minutes", folder.display());
+    }
+    let mut build = cargo::command(&["build", "--quiet", "--release", "--locked", "--manifest-path", "benches/peers-rust/Cargo.toml"]);
+    // Loops that do not ask which processor they run on are as fast as they can be.
+    build.arg("--target-dir").arg(folder).env("RUSTFLAGS", "-C target-cpu=native");
+    if cargo::status(&mut build)? != 0 {
+        eprintln!("warning: candle and burn are left out: they could not be built");
+        return Ok(None);
+    }
+    Ok(Some(program))
 }
 
 fn failed(file: &Path, error: &std::io::Error) -> Failure {
