@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::any::Any;
+use std::cell::Cell;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::SeqCst};
@@ -17,6 +18,8 @@ use rayon::slice::{Chunks, ChunksExact, ChunksExactMut, ChunksMut};
 
 /// How long a helper looks out for more work before it goes back to rayon.
 const PATIENCE: Duration = Duration::from_micros(200);
+/// How long a helper stays at most.
+const TURN: Duration = Duration::from_millis(10);
 /// Looks between two readings of the clock.
 const LOOKS: u32 = 64;
 /// Portions at most into which work is cut.
@@ -41,6 +44,12 @@ struct Team {
     core: AtomicUsize,
     /// What a helper panicked with.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+thread_local! {
+    /// Whether this thread is a helper at work: work inside it is its own alone. Were it rayon's, this thread could take any other job
+    /// of the pool's while it waits, and the thread that asked would wait for that.
+    static TAKES_PART: Cell<bool> = const { Cell::new(false) };
 }
 
 static TEAM: Team = Team {
@@ -74,11 +83,13 @@ impl Team {
         drop(end);
     }
 
-    /// A helper's job.
+    /// A helper's job. It ends after a while also when there is work: the other work of the pool then has its turn, and a helper
+    /// that is asked for anew comes after it.
     fn help(&self) {
         leave(self.core.load(SeqCst));
-        let (mut seen, mut idle_since) = (0, Instant::now());
-        loop {
+        let (mut seen, begin) = (0, Instant::now());
+        let mut idle_since = begin;
+        while idle_since.elapsed() < PATIENCE && begin.elapsed() < TURN {
             let number = self.number.load(SeqCst);
             if number != seen {
                 seen = number;
@@ -91,19 +102,16 @@ impl Team {
                 }
                 std::hint::spin_loop();
             }
-            // Other work, the pool's or the machine's, must not wait for the end of a long training.
-            rayon::yield_now();
+            // The machine may have other work, too.
             std::thread::yield_now();
             leave(self.core.load(SeqCst));
-            if idle_since.elapsed() > PATIENCE {
-                break;
-            }
         }
         self.helpers.fetch_sub(1, SeqCst);
     }
 
     fn take_part(&self) {
         self.inside.fetch_add(1, SeqCst);
+        TAKES_PART.set(true);
         let work = self.work.load(SeqCst);
         // SAFETY: `work` points to a local variable of `run`, and that to what `run` borrows, until `End` is dropped, which
         // sets `work` to null and then waits for `inside` to be 0. In the one order of all these operations, either this
@@ -113,6 +121,7 @@ impl Team {
         {
             *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
         }
+        TAKES_PART.set(false);
         self.inside.fetch_sub(1, SeqCst);
     }
 }
@@ -126,7 +135,8 @@ impl Drop for End {
         team.work.store(std::ptr::null_mut(), SeqCst);
         let mut looks = 0u32;
         while team.inside.load(SeqCst) > 0 {
-            looks += 1;
+            // Nothing here may panic: a helper is still at work that this thread owns.
+            looks = looks.wrapping_add(1);
             // On a machine with more threads than cores, the helper may need this one's.
             if looks.is_multiple_of(4096) { std::thread::yield_now() } else { std::hint::spin_loop() }
         }
@@ -160,7 +170,7 @@ fn leave(core: usize) {
             let mut others = allowed;
             others.unset(core);
             if others.count() > 0 && sched_setaffinity(None, &others).is_ok() {
-                // Where it may go later stays as it was; should that fail, it can go to all cores but one.
+                // Where it may go stays as it was. (Linux then takes it for the program's own wish, should the system's change later.)
                 let _ = sched_setaffinity(None, &allowed);
             }
         }
@@ -196,7 +206,7 @@ impl<I: IndexedParallelIterator> Parallel<I> {
     /// `f` with the item and with what `init` makes for each thread, or more often.
     pub(crate) fn for_each_init<S>(self, init: impl Fn() -> S + Sync + Send, f: impl Fn(&mut S, I::Item) + Sync + Send) {
         let count = self.0.len();
-        if rayon::current_thread_index().is_some() {
+        if rayon::current_thread_index().is_some() && !TAKES_PART.get() {
             return self.0.with_min_len(count.div_ceil(PORTIONS)).for_each_init(init, f);
         }
         if count > 0 {
@@ -247,7 +257,7 @@ impl<T, S, N: Fn() -> S + Sync, F: Fn(&mut S, T) + Sync> ProducerCallback<T> for
             }
         };
         // A single item leaves the team to the work inside it.
-        if count == 1 { work() } else { TEAM.run(&work) }
+        if count == 1 || TAKES_PART.get() { work() } else { TEAM.run(&work) }
     }
 }
 
@@ -349,6 +359,33 @@ mod tests {
             let threads: Vec<_> = (0..8).map(|_| scope.spawn(move || (0..100).all(|_| sum() == 190 * 190))).collect();
             assert!(threads.into_iter().all(|thread| thread.join().unwrap()));
         });
+    }
+
+    #[test]
+    #[cfg(all(target_os = "linux", not(miri)))]
+    fn a_thread_that_leaves_a_core_may_return() {
+        let moved = || {
+            let allowed = rustix::thread::sched_getaffinity(None).unwrap();
+            let before = core();
+            leave(before);
+            (allowed == rustix::thread::sched_getaffinity(None).unwrap(), allowed.count() == 1 || core() != before)
+        };
+        // The system may move it back between two looks, but not each time.
+        let tries: Vec<_> = (0..20).map(|_| std::thread::spawn(moved).join().unwrap()).collect();
+        assert!(tries.iter().all(|(same, _)| *same) && tries.iter().any(|(_, moved)| *moved));
+    }
+
+    #[test]
+    fn a_helper_s_panic_reaches_the_one_that_asked() {
+        let asking = std::thread::current().id();
+        // Until a helper takes part; with one thread, none does.
+        for _ in 0..if rayon::current_num_threads() > 1 { 10_000 } else { 0 } {
+            let work = || (0..64).into_par_iter().for_each(|_: usize| assert!(std::thread::current().id() == asking, "a helper"));
+            if catch_unwind(work).is_err() {
+                return;
+            }
+        }
+        assert_eq!(rayon::current_num_threads(), 1);
     }
 
     #[test]
