@@ -79,8 +79,14 @@ pub(crate) struct Node<T: Scalar, R: ?Sized = dyn Rule<T>> {
     pub(crate) rule: R,
 }
 
+/// The most parents of most operations.
+const PARENTS: usize = 3;
+
+/// Tensors for which lists have room from the start: a step of a small model takes less time than to make room bit by bit.
+pub(crate) const FEW: usize = 16;
+
 pub(crate) enum Parents<T: Scalar> {
-    Few([Option<NodeRef<T>>; 3]),
+    Few([Option<NodeRef<T>>; PARENTS]),
     Many(Box<[Option<NodeRef<T>>]>),
 }
 
@@ -432,7 +438,7 @@ impl<'a> Pass<'a> {
     ) {
         let first = self.leaves.first().copied().unwrap_or(u64::MAX);
         let wanted = |node: &NodeRef<T>| node.depends & self.bit != 0 && (node.id > self.beyond || node.id == first);
-        let (mut frontier, mut found) = (Frontier(Vec::with_capacity(FEW)), Vec::with_capacity(3));
+        let (mut frontier, mut found) = (Frontier(Vec::with_capacity(FEW)), Vec::with_capacity(PARENTS));
         for (output, g) in outputs {
             if let Some(root) = output.into_node().filter(&wanted) {
                 frontier.add(root, g);
@@ -474,9 +480,6 @@ impl<'a> Pass<'a> {
         }
     }
 }
-
-/// Nodes for which a frontier has room from the start.
-const FEW: usize = 16;
 
 /// Nodes whose gradients are not complete before the last of them is, by ascending id.
 struct Frontier<T: Scalar>(Vec<(NodeRef<T>, Tensor<T>)>);

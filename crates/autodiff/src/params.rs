@@ -4,6 +4,7 @@ use std::fmt::{Display, Write};
 
 use nalgebra::DVector;
 
+use crate::node::FEW;
 use crate::{Scalar, Tensor, TensorError};
 
 /// Where in a model a walk is: the names from the root, joined by dots.
@@ -248,9 +249,6 @@ pub(crate) fn map_nameless<P: Params>(model: &P, mut f: impl FnMut(Tensor<P::Ele
     mapped.leaves_mut().into_iter().for_each(|x| *x = f(x.taken()));
     mapped
 }
-
-/// Tensors for which lists have room from the start: a step of a small model takes less time than to make it in several steps.
-const FEW: usize = 16;
 
 /// The buffers of a model, or its other tensors.
 fn tensors<P: Params>(model: &P, buffers: bool) -> Vec<&Tensor<P::Elem>> {

@@ -315,6 +315,7 @@ fn try_forms_say_what_does_not_fit() {
         T64::try_one_hot(&[1, 3], usize::MAX) => TooLarge { .. },
         x.try_linear(&T64::zeros(&[4, 2]), None) => Mismatch { .. },
         x.try_linear(&T64::zeros(&[4, 3]), Some(&T64::zeros(&[3]))) => Mismatch { .. },
+        T64::zeros(&[1 << 40, 0]).try_linear(&T64::zeros(&[1 << 40, 0]), None) => TooLarge { .. },
         scalar.try_linear(&T64::zeros(&[4, 3]), None) => Mismatch { .. },
         scalar.try_softmax_cross_entropy(&[0]) => Argument { .. },
         x.try_softmax_cross_entropy(&[0]) => Argument { .. },

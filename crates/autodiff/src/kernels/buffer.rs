@@ -80,6 +80,7 @@ impl<T: Scalar> Deref for Buffer<T> {
 
 impl<T: Scalar> DerefMut for Buffer<T> {
     fn deref_mut(&mut self) -> &mut [T] {
+        debug_assert!(self.0.memory.as_ref().is_none_or(|memory| Arc::strong_count(memory) == 1));
         self.0.unique().unwrap_or_default()
     }
 }

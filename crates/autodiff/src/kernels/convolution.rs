@@ -251,9 +251,12 @@ impl Geometry {
                 vectorised(
                     #[inline(always)]
                     || {
-                        self.runs(|row, first, input, length| {
-                            add_multiple(&mut y[first..first + length], 1, w[row], &x[input..], self.stride[2]);
-                        })
+                        self.runs(
+                            #[inline(always)]
+                            |row, first, input, length| {
+                                add_multiple(&mut y[first..first + length], 1, w[row], &x[input..], self.stride[2]);
+                            },
+                        )
                     },
                 );
             }
@@ -275,9 +278,12 @@ impl Geometry {
                     vectorised(
                         #[inline(always)]
                         || {
-                            self.runs(|row, first, input, length| {
-                                add_multiple(&mut x[input..], self.stride[2], w[row], &g[first..first + length], 1);
-                            })
+                            self.runs(
+                                #[inline(always)]
+                                |row, first, input, length| {
+                                    add_multiple(&mut x[input..], self.stride[2], w[row], &g[first..first + length], 1);
+                                },
+                            )
                         },
                     );
                 }
@@ -309,11 +315,12 @@ impl Geometry {
             return sums;
         }
         let (total, others) = sums.split_at(self.groups * weights);
-        let mut total = Buffer::from(total.to_vec());
+        let mut sum = Buffer::stale(total.len());
+        sum.copy_from_slice(total);
         for part in others.chunks_exact(self.groups * weights) {
-            total.iter_mut().zip(part).for_each(|(t, &x)| *t += x);
+            sum.iter_mut().zip(part).for_each(|(t, &x)| *t += x);
         }
-        total
+        sum
     }
 
     fn add_correlation<T: Scalar>(&self, x: &[T], g: &[T], unit: usize, sum: &mut [T], columns: &mut [T]) {

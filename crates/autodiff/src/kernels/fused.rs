@@ -320,7 +320,7 @@ impl<T: Scalar> Blocks<'_, '_, T> {
 
 fn map<T: Scalar>(out: &mut [T], x: Source<'_, T>, f: impl Fn(T) -> T) {
     match x {
-        Source::Slice(x) => simd::change_by(
+        Source::Slice(x) => simd::change1_by1(
             out,
             x,
             #[inline(always)]
@@ -332,7 +332,7 @@ fn map<T: Scalar>(out: &mut [T], x: Source<'_, T>, f: impl Fn(T) -> T) {
 
 fn zip<T: Scalar>(out: &mut [T], a: Source<'_, T>, b: Source<'_, T>, f: impl Fn(T, T) -> T) {
     match (a, b) {
-        (Source::Slice(a), Source::Slice(b)) => simd::change_by2(
+        (Source::Slice(a), Source::Slice(b)) => simd::change1_by2(
             out,
             a,
             b,
@@ -362,7 +362,7 @@ fn choose<T: Scalar>(mask: T, a: T, b: T) -> T {
 fn select<T: Scalar>(out: &mut [T], mask: Source<'_, T>, a: Source<'_, T>, b: Source<'_, T>) {
     match (mask, a, b) {
         (Source::Slice(mask), Source::Slice(a), Source::Slice(b)) => {
-            simd::change_by3(
+            simd::change1_by3(
                 out,
                 mask,
                 a,

@@ -8,7 +8,7 @@ use crate::Scalar;
 pub(crate) fn map<T: Scalar>(x: &[T], f: impl Fn(T) -> T + Sync) -> Buffer<T> {
     let mut out = Buffer::stale(x.len());
     let body = |out: &mut [T], x: &[T]| {
-        simd::change_by(
+        simd::change1_by1(
             out,
             x,
             #[inline(always)]
@@ -33,7 +33,7 @@ pub(crate) fn fill<T: Scalar>(x: &mut [T], value: T) {
 
 pub(crate) fn map_in_place<T: Scalar>(x: &mut [T], f: impl Fn(T) -> T + Sync) {
     let body = |x: &mut [T]| {
-        simd::change(
+        simd::change1(
             x,
             #[inline(always)]
             |[x], []| [f(x)],
@@ -49,7 +49,7 @@ pub(crate) fn map_in_place<T: Scalar>(x: &mut [T], f: impl Fn(T) -> T + Sync) {
 pub(crate) fn zip<T: Scalar>(x: &[T], y: &[T], f: impl Fn(T, T) -> T + Sync) -> Buffer<T> {
     let mut out = Buffer::stale(x.len());
     let body = |out: &mut [T], x: &[T], y: &[T]| {
-        simd::change_by2(
+        simd::change1_by2(
             out,
             x,
             y,
@@ -80,7 +80,7 @@ pub(crate) fn outer<T: Scalar>(x: &[T], y: &[T], out: &mut [T]) {
 /// `x[i] = f(x[i], y[i])`.
 pub(crate) fn zip_in_place<T: Scalar>(x: &mut [T], y: &[T], f: impl Fn(T, T) -> T + Sync) {
     let body = |x: &mut [T], y: &[T]| {
-        simd::change_by(
+        simd::change1_by1(
             x,
             y,
             #[inline(always)]
@@ -97,7 +97,7 @@ pub(crate) fn zip_in_place<T: Scalar>(x: &mut [T], y: &[T], f: impl Fn(T, T) -> 
 /// `x[i] = f(x[i], y[i], z[i])`.
 pub(crate) fn zip3_in_place<T: Scalar>(x: &mut [T], y: &[T], z: &[T], f: impl Fn(T, T, T) -> T + Sync) {
     let body = |x: &mut [T], y: &[T], z: &[T]| {
-        simd::change_by2(
+        simd::change1_by2(
             x,
             y,
             z,
@@ -115,7 +115,7 @@ pub(crate) fn zip3_in_place<T: Scalar>(x: &mut [T], y: &[T], z: &[T], f: impl Fn
 /// `[x, y, z][i] = f([x, y, z][i], g[i])`: an optimizer's update in one pass.
 pub(crate) fn update3<T: Scalar>(x: &mut [T], y: &mut [T], z: &mut [T], g: &[T], f: impl Fn([T; 3], T) -> [T; 3] + Sync) {
     if x.len() < PARALLEL {
-        simd::change3_by(
+        simd::change3_by1(
             x,
             y,
             z,
@@ -127,7 +127,7 @@ pub(crate) fn update3<T: Scalar>(x: &mut [T], y: &mut [T], z: &mut [T], g: &[T],
         let moments = y.par_chunks_mut(BLOCK).zip(z.par_chunks_mut(BLOCK));
         let blocks = x.par_chunks_mut(BLOCK).zip(moments).zip(g.par_chunks(BLOCK));
         blocks.for_each(|((x, (y, z)), g)| {
-            simd::change3_by(
+            simd::change3_by1(
                 x,
                 y,
                 z,
@@ -142,7 +142,7 @@ pub(crate) fn update3<T: Scalar>(x: &mut [T], y: &mut [T], z: &mut [T], g: &[T],
 /// `[w, x, y, z][i] = f([w, x, y, z][i], g[i])`.
 pub(crate) fn update4<T: Scalar>([w, x, y, z]: [&mut [T]; 4], g: &[T], f: impl Fn([T; 4], T) -> [T; 4] + Sync) {
     if x.len() < PARALLEL {
-        simd::change4_by(
+        simd::change4_by1(
             w,
             x,
             y,
@@ -155,7 +155,7 @@ pub(crate) fn update4<T: Scalar>([w, x, y, z]: [&mut [T]; 4], g: &[T], f: impl F
         let first = w.par_chunks_mut(BLOCK).zip(x.par_chunks_mut(BLOCK));
         let second = y.par_chunks_mut(BLOCK).zip(z.par_chunks_mut(BLOCK));
         first.zip(second).zip(g.par_chunks(BLOCK)).for_each(|(((w, x), (y, z)), g)| {
-            simd::change4_by(
+            simd::change4_by1(
                 w,
                 x,
                 y,
@@ -171,7 +171,7 @@ pub(crate) fn update4<T: Scalar>([w, x, y, z]: [&mut [T]; 4], g: &[T], f: impl F
 /// `[x, y][i] = f([x, y][i], g[i])`.
 pub(crate) fn update2<T: Scalar>(x: &mut [T], y: &mut [T], g: &[T], f: impl Fn([T; 2], T) -> [T; 2] + Sync) {
     if x.len() < PARALLEL {
-        simd::change2_by(
+        simd::change2_by1(
             x,
             y,
             g,
@@ -181,7 +181,7 @@ pub(crate) fn update2<T: Scalar>(x: &mut [T], y: &mut [T], g: &[T], f: impl Fn([
     } else {
         let blocks = x.par_chunks_mut(BLOCK).zip(y.par_chunks_mut(BLOCK)).zip(g.par_chunks(BLOCK));
         blocks.for_each(|((x, y), g)| {
-            simd::change2_by(
+            simd::change2_by1(
                 x,
                 y,
                 g,

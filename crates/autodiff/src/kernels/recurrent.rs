@@ -235,8 +235,9 @@ impl<T: Scalar> Recurrence<'_, T> {
         }
         let mut sums = Buffer::stale(count * gates);
         for step in (0..self.time).rev() {
+            let all = &mut sums[..];
             for e in 0..count {
-                let sums = &mut sums[e * gates..(e + 1) * gates];
+                let sums = &mut all[e * gates..(e + 1) * gates];
                 let example = part.first + e;
                 let own = (e * self.time + step) * gates..(e * self.time + step + 1) * gates;
                 if !self.active(example, step) {

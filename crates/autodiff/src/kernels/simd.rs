@@ -46,7 +46,8 @@ fn with_avx2<R>(body: impl FnOnce() -> R) -> R {
 }
 
 /// `[x, ..][i] = f([x, ..][i], [y, ..][i])`, compiled as by [`vectorised`]. The slices are parameters of the compiled
-/// functions and not captured by a closure: only so does the compiler know that they do not overlap, and vectorises.
+/// functions and not captured by a closure: only so does the compiler know that they do not overlap, and vectorises. A name
+/// says how many slices are changed, and by how many others.
 macro_rules! elementwise {
     ($name:ident, $outs:literal: $($x:ident)+; $ins:literal: $($y:ident)*) => {
         #[inline(always)]
@@ -89,13 +90,13 @@ macro_rules! elementwise {
     };
 }
 
-elementwise!(change, 1: x; 0:);
-elementwise!(change_by, 1: x; 1: y);
-elementwise!(change_by2, 1: x; 2: y z);
-elementwise!(change_by3, 1: w; 3: x y z);
-elementwise!(change2_by, 2: w x; 1: y);
-elementwise!(change3_by, 3: w x y; 1: z);
-elementwise!(change4_by, 4: v w x y; 1: z);
+elementwise!(change1, 1: x; 0:);
+elementwise!(change1_by1, 1: x; 1: y);
+elementwise!(change1_by2, 1: x; 2: y z);
+elementwise!(change1_by3, 1: w; 3: x y z);
+elementwise!(change2_by1, 2: w x; 1: y);
+elementwise!(change3_by1, 3: w x y; 1: z);
+elementwise!(change4_by1, 4: v w x y; 1: z);
 
 /// Compiles a function as [`vectorised`] does. Its slices are parameters, for the reason given at `elementwise`: those that are
 /// written must be parameters of their own.

@@ -50,8 +50,9 @@ pub(crate) fn gather<T: Scalar>(x: &[T], shape: &Shape, strides: &[usize; MAX_RA
     let mut out = Buffer::stale(shape.count());
     let run = shape.last().copied().unwrap_or(1);
     let step = if shape.is_empty() { 0 } else { strides[shape.len() - 1] };
+    let all = &mut out[..];
     runs(shape, strides, |to, from| {
-        let out = &mut out[to..to + run];
+        let out = &mut all[to..to + run];
         match step {
             0 => pointwise::fill(out, x[from]),
             1 => out.copy_from_slice(&x[from..from + run]),

@@ -237,7 +237,7 @@ impl<T: Scalar> Tensor<T> {
     /// [`Tensor::linear`], or the two shapes that do not fit.
     ///
     /// # Errors
-    /// [`TensorError::Mismatch`].
+    /// [`TensorError::Mismatch`], [`TensorError::TooLarge`].
     #[track_caller]
     pub fn try_linear(&self, weight: &Self, bias: Option<&Self>) -> Result<Self, TensorError> {
         let (x, w) = (self.shape(), weight.shape());
@@ -250,7 +250,8 @@ impl<T: Scalar> Tensor<T> {
             return Err(mismatch(bias));
         }
         let lead = &x[..x.len() - 1];
-        if lead.len() == 1 {
+        if let &[rows] = lead {
+            Shape::new(&[rows, w[0]])?;
             return Ok(self.product_plus(weight, false, true, bias));
         }
         Shape::new(&[lead, &w[..1]].concat())?;
