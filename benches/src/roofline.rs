@@ -91,6 +91,7 @@ impl Roofline {
             x_scale: Scale::Log,
             y_scale: Scale::Log,
             series,
+            named_points: true,
             ..LineChart::default()
         }
         .figure("roofline")

@@ -1,7 +1,7 @@
 use maud::{Markup, html};
 
 use super::axis::{Axis, Scale};
-use super::draw::{Drawing, Key, Plot, WIDTH, colour, dashes, marker, n, points, whisker};
+use super::draw::{Drawing, Key, Plot, WIDTH, colour, dashes, marker, n, points, text, text_width, whisker};
 use super::{Figure, Reference};
 use crate::{Cell, Table};
 
@@ -42,6 +42,8 @@ pub struct LineChart {
     pub y_scale: Scale,
     /// The curves.
     pub series: Vec<Series>,
+    /// Whether the name of a series of one point stands at the point, and not in the legend.
+    pub named_points: bool,
     /// Level lines to compare with.
     pub references: Vec<Reference>,
 }
@@ -90,7 +92,9 @@ impl LineChart {
         let all = || self.series.iter().flat_map(|series| &series.points);
         let heights = all().flat_map(|point| [point.y].into_iter().chain(point.interval.into_iter().flatten()));
         let levels = self.references.iter().map(|reference| reference.value);
-        let lines = self.series.iter().enumerate().map(|(i, series)| Key::Line(i, &series.name));
+        let single = |series: &Series| self.named_points && series.points.len() == 1;
+        let in_legend = self.series.iter().enumerate().filter(|(_, series)| !single(series));
+        let lines = in_legend.map(|(i, series)| Key::Line(i, &series.name));
         let broad = span[1] - span[0] > WIDTH / 2.0;
         let plot = Plot {
             span,
@@ -102,7 +106,13 @@ impl LineChart {
             height: if broad { 210.0 } else { 130.0 },
         };
         plot.draw(&self.references, |x, y| {
-            html! { @for (i, series) in self.series.iter().enumerate() { (series.draw(i, x, y)) } }
+            let named = self.series.iter().filter(|series| single(series));
+            let place = |series: &Series| Some([x.place(series.points[0].x)?, y.place(series.points[0].y)?]);
+            let named: Vec<_> = named.filter_map(|series| Some((series.name.as_str(), place(series)?))).collect();
+            html! {
+                @for (i, series) in self.series.iter().enumerate() { (series.draw(i, x, y)) }
+                (names(&named, [x.place(x.range().0).unwrap_or(span[0]), span[1]]))
+            }
         })
     }
 
@@ -123,6 +133,28 @@ impl LineChart {
         }
         table
     }
+}
+
+/// Names beside their points: to the right, or where they meet no other point or name.
+fn names(points: &[(&str, [f64; 2])], [left, right]: [f64; 2]) -> Markup {
+    const RADIUS: f64 = 5.0;
+    const HEIGHT: f64 = 12.0;
+    /// Left, right, upper and lower end.
+    type Frame = [f64; 4];
+    let meet = |a: &Frame, b: &Frame| a[0] < b[1] && b[0] < a[1] && a[2] < b[3] && b[2] < a[3];
+    let mut taken: Vec<Frame> = points.iter().map(|(_, [x, y])| [x - RADIUS, x + RADIUS, y - RADIUS, y + RADIUS]).collect();
+    let mut placed = Vec::new();
+    for &(name, [x, y]) in points {
+        let width = text_width(name);
+        let (beside, above) = (RADIUS + 2.0, RADIUS + HEIGHT / 2.0 + 1.0);
+        let sides = [(beside, 0.0), (-beside - width, 0.0), (-width / 2.0, -above), (-width / 2.0, above), (2.0, -above), (2.0, above)];
+        let frame = |(dx, dy): (f64, f64)| [x + dx, x + dx + width, y + dy - HEIGHT / 2.0, y + dy + HEIGHT / 2.0];
+        let free = |frame: &Frame| frame[0] >= left && frame[1] <= right && !taken.iter().any(|other| meet(frame, other));
+        let frame = sides.map(frame).into_iter().find(free).unwrap_or(frame(sides[0]));
+        taken.push(frame);
+        placed.push((name, frame));
+    }
+    html! { @for (name, [x, _, _, bottom]) in placed { (text(x, bottom - 1.5, "start", "", name)) } }
 }
 
 impl Series {

@@ -43,6 +43,30 @@ fn line() -> LineChart {
 }
 
 #[test]
+fn names_at_points_leave_the_legend_and_each_other() {
+    let named = ["one", "two", "three"].map(|name| Series::new(name, [(if name == "three" { 2.0 } else { 1.0 }, 1.0)]));
+    let mut chart = LineChart { series: [&line().series[..], &named[..]].concat(), named_points: true, ..line() };
+    let svg = chart.figure("a").svg;
+    well_formed(&svg);
+    // The other series keeps its sample of a line and the reference its own.
+    assert_eq!(svg.matches("<line class=\"line\"").count(), 1);
+    let number = |element: &str, key: &str| -> f64 {
+        let (_, after) = element.split_once(&format!(" {key}=\"")).unwrap();
+        after.split_once('"').unwrap().0.parse().unwrap()
+    };
+    let place = |name: &str| {
+        let element = svg.split("<text").find(|text| text.contains(&format!(">{name}<"))).unwrap();
+        [number(element, "x"), number(element, "y")]
+    };
+    // As wide as three letters are likely to be, and as high as text is.
+    let apart = |a: [f64; 2], b: [f64; 2]| (a[0] - b[0]).abs() > 21.0 || (a[1] - b[1]).abs() > 11.0;
+    let [one, two, three] = ["one", "two", "three"].map(place);
+    assert!(apart(one, two) && apart(one, three) && apart(two, three), "{one:?} {two:?} {three:?}");
+    chart.named_points = false;
+    assert_eq!(chart.figure("a").svg.matches("<line class=\"line\"").count(), 4);
+}
+
+#[test]
 fn text_is_escaped_and_the_svg_is_well_formed() {
     let svg = line().figure("a").svg;
     assert!(svg.contains("A &lt;title&gt; &amp; &quot;more&quot;"), "{svg}");
