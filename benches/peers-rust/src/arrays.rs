@@ -7,11 +7,13 @@ use safetensors::{Dtype, SafeTensors};
 
 use crate::Result;
 
-/// An array of numbers of 32 bits; whole ones, as classes and tokens are, are exact in them here.
+/// An array of numbers of 32 bits; small whole ones, as classes and tokens are, are exact in them.
 #[derive(Clone, Debug)]
 pub(crate) struct Array {
     pub(crate) shape: Vec<usize>,
     pub(crate) values: Vec<f32>,
+    /// Whether the file has whole numbers.
+    pub(crate) is_whole: bool,
 }
 
 impl Array {
@@ -35,7 +37,7 @@ impl Arrays {
                 Dtype::I64 => view.data().as_chunks::<8>().0.iter().map(|&bytes| i64::from_le_bytes(bytes) as f32).collect(),
                 other => return Err(format!("{name} has elements of type {other:?}").into()),
             };
-            arrays.0.insert(name.to_owned(), Array { shape: view.shape().to_vec(), values });
+            arrays.0.insert(name.to_owned(), Array { shape: view.shape().to_vec(), values, is_whole: view.dtype() == Dtype::I64 });
         }
         Ok(arrays)
     }

@@ -15,7 +15,10 @@ pub(crate) fn make(workload: &str, arrays: Arrays) -> Result<Box<dyn Workload>> 
     Ok(match workload {
         "W1" => training(arrays, adam(1e-8, 0.0), |model, x, y| loss::cross_entropy(&mlp(model, 3, x, Tensor::relu)?, y))?,
         "W2" => training(arrays, momentum, |model, x, y| loss::cross_entropy(&cnn(model, x)?, y))?,
-        "W3" => training(arrays, adam(1e-6, 0.01), |model, x, y| loss::cross_entropy(&language_model(model, x)?.flatten(0, 1)?, y))?,
+        "W3" => {
+            let mask = causal(128)?;
+            training(arrays, adam(1e-6, 0.01), move |model, x, y| loss::cross_entropy(&language_model(model, x, &mask)?.flatten(0, 1)?, y))?
+        }
         "W4" => training(arrays, sgd, |model, x, y| loss::mse(&recurrent(model, x)?, y))?,
         "W5" => training(arrays, sgd, |model, x, y| loss::mse(&mlp(model, 3, x, Tensor::tanh)?, y))?,
         "W9" => function(
@@ -72,7 +75,13 @@ fn cnn(model: &Model, x: &Tensor) -> Computed {
     model.linear("output", &model.linear("hidden", &x.flatten_from(1)?)?.relu()?)
 }
 
-fn language_model(model: &Model, tokens: &Tensor) -> Computed {
+/// What is added to the scores of `count` queries by keys.
+fn causal(count: usize) -> Computed {
+    let hidden: Vec<f32> = (0..count * count).map(|i| if i % count > i / count { f32::NEG_INFINITY } else { 0.0 }).collect();
+    Tensor::from_vec(hidden, (count, count), &Device::Cpu)
+}
+
+fn language_model(model: &Model, tokens: &Tensor, mask: &Tensor) -> Computed {
     let (rows, count) = tokens.dims2()?;
     let table = model.get("embedding.weight")?;
     let width = table.dim(1)?;
@@ -80,11 +89,9 @@ fn language_model(model: &Model, tokens: &Tensor) -> Computed {
         .embedding(&tokens.flatten_all()?)?
         .reshape((rows, count, width))?
         .broadcast_add(&model.get("positions.weight")?.i(..count)?)?;
-    let hidden: Vec<f32> = (0..count * count).map(|i| if i % count > i / count { f32::NEG_INFINITY } else { 0.0 }).collect();
-    let mask = Tensor::from_vec(hidden, (count, count), &Device::Cpu)?;
     for layer in 0..4 {
         let name = |part: &str| format!("transformer.layers.{layer}.{part}");
-        let mixed = attention(model, &name("self_attn"), 8, &model.norm(&name("norm1"), &x)?, &mask)?;
+        let mixed = attention(model, &name("self_attn"), 8, &model.norm(&name("norm1"), &x)?, mask)?;
         x = (x + mixed)?;
         let wide = model.linear(&name("linear1"), &model.norm(&name("norm2"), &x)?)?.gelu()?;
         x = (x + model.linear(&name("linear2"), &wide)?)?;
@@ -96,23 +103,25 @@ fn language_model(model: &Model, tokens: &Tensor) -> Computed {
 fn attention(model: &Model, name: &str, heads: usize, x: &Tensor, mask: &Tensor) -> Computed {
     let (rows, tokens, width) = x.dims3()?;
     let joint = Linear::new(model.get(&format!("{name}.in_proj_weight"))?, Some(model.get(&format!("{name}.in_proj_bias"))?)).forward(x)?;
-    let part = |i: usize| joint.narrow(2, i * width, width)?.reshape((rows, tokens, heads, width / heads))?.transpose(1, 2)?.contiguous();
-    let (q, k, v) = (part(0)?, part(1)?, part(2)?);
-    let scores = (q.matmul(&k.t()?)? * (1.0 / ((width / heads) as f64).sqrt()))?.broadcast_add(mask)?;
+    let joint = joint.reshape((rows, tokens, 3 * heads, width / heads))?.transpose(1, 2)?;
+    let part = |i: usize| joint.narrow(1, i * heads, heads)?.contiguous();
+    let (q, k, v) = ((part(0)? * (1.0 / ((width / heads) as f64).sqrt()))?, part(1)?, part(2)?);
+    let scores = q.matmul(&k.t()?)?.broadcast_add(mask)?;
     let mixed = ops::softmax(&scores, D::Minus1)?.matmul(&v)?;
     model.linear(&format!("{name}.out_proj"), &mixed.transpose(1, 2)?.reshape((rows, tokens, width))?)
 }
 
-/// The input's products of all steps are one, before the loop: faster than `candle_nn::LSTM`, which makes them step by step.
+/// One product for each step, of the input beside the last state. Faster than `candle_nn::LSTM`, which makes two; and than one product
+/// of all steps before the loop, whose slices have gradients as large as itself.
 fn recurrent(model: &Model, x: &Tensor) -> Computed {
     let (rows, steps, _) = x.dims3()?;
-    let own = Linear::new(model.get("lstm.weight_ih_l0")?, Some(model.get("lstm.bias_ih_l0")?)).forward(x)?;
-    let own = own.transpose(0, 1)?.contiguous()?;
-    let recurrence = Linear::new(model.get("lstm.weight_hh_l0")?, Some(model.get("lstm.bias_hh_l0")?));
+    let x = x.transpose(0, 1)?.contiguous()?;
+    let weight = Tensor::cat(&[model.get("lstm.weight_ih_l0")?, model.get("lstm.weight_hh_l0")?], 1)?;
+    let joint = Linear::new(weight, Some((model.get("lstm.bias_ih_l0")? + model.get("lstm.bias_hh_l0")?)?));
     let zeros = Tensor::zeros((rows, 128), DType::F32, &Device::Cpu)?;
     let (mut hidden, mut cell) = (zeros.clone(), zeros);
     for step in 0..steps {
-        let gates = (own.i(step)? + recurrence.forward(&hidden)?)?.chunk(4, 1)?;
+        let gates = joint.forward(&Tensor::cat(&[&x.i(step)?, &hidden], 1)?)?.chunk(4, 1)?;
         let [input, forget, out] = [0, 1, 3].map(|i| ops::sigmoid(&gates[i]));
         cell = ((forget? * cell)? + (input? * gates[2].tanh()?)?)?;
         hidden = (out? * cell.tanh()?)?;
@@ -162,7 +171,7 @@ fn tensor(array: &Array) -> Computed {
 }
 
 fn array(x: &Tensor) -> Result<Array> {
-    Ok(Array { shape: x.dims().to_vec(), values: x.flatten_all()?.to_vec1()? })
+    Ok(Array { shape: x.dims().to_vec(), values: x.flatten_all()?.to_vec1()?, is_whole: false })
 }
 
 struct Training<O, L> {
@@ -187,8 +196,7 @@ where
     L: Fn(&Model, &Tensor, &Tensor) -> Computed + 'static,
 {
     let (x, y) = (arrays.take("x")?, arrays.take("y")?);
-    // Tokens and classes are one or two axes of whole numbers, and no targets of a regression are.
-    let input = |array: &Array| match array.values.iter().all(|x| x.fract() == 0.0) {
+    let input = |array: &Array| match array.is_whole {
         true => Tensor::from_vec(array.whole(), &array.shape[..], &Device::Cpu),
         false => tensor(array),
     };
@@ -223,7 +231,7 @@ where
             losses.push(self.loss);
         }
         let mut outputs = Arrays::default();
-        outputs.0.insert("losses".into(), Array { shape: vec![STEPS], values: losses });
+        outputs.0.insert("losses".into(), Array { shape: vec![STEPS], values: losses, is_whole: false });
         for (name, variable) in &self.model.0 {
             let change = (variable.as_tensor() - tensor(self.initial.get(name)?)?)?;
             outputs.0.insert(format!("change.{name}"), array(&change)?);

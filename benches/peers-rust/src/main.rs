@@ -1,5 +1,6 @@
 //! The engine's workloads on `candle` and on `burn`. Run by the benchmark: `gradus-peers-rust NAME THREADS`, with the same
-//! protocol on standard input and output as the peers in Python (`../peers/protocol.py`).
+//! protocol on standard input and output as the peers in Python (`../peers/protocol.py`). How many threads they have, both frameworks
+//! read from `RAYON_NUM_THREADS`, which the benchmark sets.
 
 mod arrays;
 mod burn;
@@ -36,9 +37,9 @@ type Make = fn(&str, Arrays) -> Result<Box<dyn Workload>>;
 
 fn main() -> Result<()> {
     let name = std::env::args().nth(1).unwrap_or_default();
-    let (version, make): (&str, Make) = match name.as_str() {
-        "candle" => ("0.11.1", candle::make),
-        "burn" => ("0.22.1", burn::make),
+    let (library, make): (&str, Make) = match name.as_str() {
+        "candle" => ("candle-core", candle::make),
+        "burn" => ("burn", burn::make),
         other => return Err(format!("no such peer: {other:?}").into()),
     };
     let mut ready = std::collections::BTreeMap::new();
@@ -47,7 +48,7 @@ fn main() -> Result<()> {
         let words: Vec<&str> = line.split('\t').collect();
         let answer = match &words[..] {
             ["quit"] => return Ok(()),
-            ["version"] => Ok(json!(version)),
+            ["version"] => Ok(json!(version(library))),
             ["load", workload, file] => Arrays::read(file).and_then(|arrays| make(workload, arrays)).map(|made| {
                 ready.insert((*workload).to_owned(), made);
                 Value::Null
@@ -71,6 +72,12 @@ fn main() -> Result<()> {
         out.flush()?;
     }
     Ok(())
+}
+
+/// The version of a library that the lock file has.
+fn version(library: &str) -> &'static str {
+    let entry = include_str!("../Cargo.lock").split("[[package]]").find(|entry| entry.contains(&format!("name = \"{library}\"\n")));
+    entry.and_then(|entry| entry.split('"').nth(3)).unwrap_or_default()
 }
 
 /// The times of the calls in ms, after those of the warm-up.
