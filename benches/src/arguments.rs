@@ -9,8 +9,8 @@ use crate::Failure;
 use crate::workloads::{ALL, Make};
 
 const HELP: &str = "\
-Times the engine's workloads, alone or alternating with PyTorch and JAX on the same inputs, and
-measures the machine's limits. Results go to target/bench: ours.json and ours.md, with peers engine.json
+Times the engine's workloads, alone or alternating with PyTorch, JAX, candle and burn on the same inputs,
+and measures the machine's limits. Results go to target/bench: ours.json and ours.md, with peers engine.json
 and engine.md, beside them *.machine.json, *.limits.json and *.roofline.svg; those of --only are named
 *-part and leave an earlier full run as it is.
 

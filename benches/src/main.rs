@@ -1,4 +1,4 @@
-//! The engine benchmark: the same workloads on the same inputs here, in PyTorch and in JAX, alternating in one
+//! The engine benchmark: the same workloads on the same inputs here, in PyTorch, JAX, candle and burn, alternating in one
 //! run, and what the machine can do at most.
 //! `cargo xtask bench --peers` builds it, installs the peers and runs it.
 

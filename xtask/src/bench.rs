@@ -41,9 +41,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Result<(), Failure> {
     let mut bench = cargo::run(&["--release", "--package", "gradus-benches", "--"]);
     if peers {
         bench.arg("--python").arg(python()?);
-        if let Some(program) = rust_peers()? {
-            bench.arg("--rust-peers").arg(program);
-        }
+        bench.arg("--rust-peers").arg(rust_peers()?);
     }
     match cargo::status(bench.args(passed_on))? {
         0 => Ok(()),
@@ -72,21 +70,17 @@ fn python() -> Result<PathBuf, Failure> {
     Ok(python)
 }
 
-/// The program of the peers in Rust, built for this machine's processor; none, with a warning, where it cannot be built.
-fn rust_peers() -> Result<Option<PathBuf>, Failure> {
+/// The program of the peers in Rust, built for this machine's processor.
+fn rust_peers() -> Result<PathBuf, Failure> {
     let folder = cargo::root().join("target/bench/peers-rust");
     let program = folder.join("release").join(format!("gradus-peers-rust{}", std::env::consts::EXE_SUFFIX));
     if !program.exists() {
-        eprintln!("building candle and burn into {}: some minutes", folder.display());
+        eprintln!("building candle and burn into {}: some ten minutes", folder.display());
     }
     let mut build = cargo::command(&["build", "--quiet", "--release", "--locked", "--manifest-path", "benches/peers-rust/Cargo.toml"]);
     // Loops that do not ask which processor they run on are as fast as they can be.
-    build.arg("--target-dir").arg(folder).env("RUSTFLAGS", "-C target-cpu=native");
-    if cargo::status(&mut build)? != 0 {
-        eprintln!("warning: candle and burn are left out: they could not be built");
-        return Ok(None);
-    }
-    Ok(Some(program))
+    must(build.arg("--target-dir").arg(folder).env("RUSTFLAGS", "-C target-cpu=native"))?;
+    Ok(program)
 }
 
 fn failed(file: &Path, error: &std::io::Error) -> Failure {
