@@ -137,7 +137,7 @@ impl LineChart {
 
 /// Names beside their points: to the right, or where they meet no other point or name.
 fn names(points: &[(&str, [f64; 2])], [left, right]: [f64; 2]) -> Markup {
-    const RADIUS: f64 = 5.0;
+    const RADIUS: f64 = 6.5;
     const HEIGHT: f64 = 12.0;
     /// Left, right, upper and lower end.
     type Frame = [f64; 4];
