@@ -4,6 +4,8 @@ use crate::{Failure, cargo};
 
 const GROUND: &[&str] = &["base", "checkpoint", "data", "autodiff", "autodiff-derive"];
 const METHODS: &[&str] = &["merging", "learning"];
+/// Methods that stand on the ground: they know no tensors.
+const PLAIN_METHODS: &[&str] = &["games"];
 
 /// The floors that a crate stands on, or `None` for a crate that has no place in the map yet.
 ///
@@ -12,12 +14,13 @@ fn allowed(name: &str) -> Option<Vec<&'static str>> {
     let floors: &[&[&'static str]] = match name {
         "base" | "autodiff-derive" | "xtask" => &[],
         "checkpoint" | "data" | "report" => &[&["base"]],
+        _ if PLAIN_METHODS.contains(&name) => &[&["base"]],
         "autodiff" => &[&["base", "autodiff-derive"]],
         "optimizers" => &[GROUND],
         "models" => &[GROUND, &["optimizers"]],
         _ if METHODS.contains(&name) => &[GROUND, &["optimizers", "models"]],
-        "gradus" => &[GROUND, &["optimizers", "models"], METHODS],
-        "experiments" | "benches" => &[GROUND, &["optimizers", "models"], METHODS, &["report"]],
+        "gradus" => &[GROUND, &["optimizers", "models"], PLAIN_METHODS, METHODS],
+        "experiments" | "benches" => &[GROUND, &["optimizers", "models"], PLAIN_METHODS, METHODS, &["report"]],
         "cli" => &[&["base", "experiments", "report"]],
         _ => return None,
     };
@@ -26,7 +29,7 @@ fn allowed(name: &str) -> Option<Vec<&'static str>> {
 
 /// The crates that methods live in.
 pub(crate) fn methods() -> Vec<&'static str> {
-    [METHODS, &["optimizers"]].concat()
+    [PLAIN_METHODS, METHODS, &["optimizers"]].concat()
 }
 
 /// Whether a crate holds methods.

@@ -7,6 +7,8 @@ pub use gradus_base as base;
 pub use gradus_checkpoint as checkpoint;
 #[cfg(feature = "data")]
 pub use gradus_data as data;
+#[cfg(feature = "games")]
+pub use gradus_games as games;
 #[cfg(feature = "learning")]
 pub use gradus_learning as learning;
 #[cfg(feature = "merging")]

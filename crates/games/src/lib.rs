@@ -1,0 +1,19 @@
+//! Differentiable games: rigorous bounds on regions, and certificates that gradient play converges.
+//!
+//! - [`scalar`], [`game`]: a game is one formula, and gives values, Jacobians and rigorous enclosures of both on whole boxes.
+//! - [`rigorous`]: interval arithmetic with outward rounding; bounds of the eigenvalues and norms of interval matrices.
+//! - [`small_gain`]: from bounds of the Jacobian's blocks to a metric in which gradient play contracts, at which rate, with which steps.
+//!
+//! Bounds of the blocks are given by hand so far; how they are found on a region is still to come.
+
+pub mod game;
+pub mod rigorous;
+pub mod scalar;
+pub mod small_gain;
+
+/// The examples of the README.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../README.md")]
+    mod readme {}
+}

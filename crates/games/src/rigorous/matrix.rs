@@ -1,0 +1,213 @@
+//! Bounds of eigenvalues and norms that hold for every matrix of an interval matrix.
+
+use nalgebra::{DMatrix, DVector, SymmetricEigen};
+
+use super::Interval;
+use super::rounding::{add_down, add_up, div_up, mul_up, sqrt_up};
+use crate::scalar::Real;
+
+/// Times that a guess is loosened before a cruder bound is taken.
+const TRIES: u32 = 40;
+
+/// A lower bound of the eigenvalues of every symmetric matrix in `matrix`; `-∞` where an entry is unbounded.
+///
+/// ```
+/// use gradus_games::rigorous::{Interval, least_eigenvalue};
+/// use nalgebra::DMatrix;
+///
+/// let entry = |lo, hi| Interval::new(lo, hi).unwrap();
+/// let matrix = DMatrix::from_row_slice(2, 2, &[entry(2.0, 2.1), entry(-1.0, 1.0), entry(-1.0, 1.0), entry(2.0, 2.1)]);
+/// let bound = least_eigenvalue(&matrix);
+/// assert!(bound <= 1.0 && bound > 0.9);
+/// ```
+///
+/// # Panics
+/// When the matrix is not square.
+pub fn least_eigenvalue(matrix: &DMatrix<Interval>) -> f64 {
+    assert!(matrix.is_square(), "least_eigenvalue: a matrix of {} rows and {} columns has no eigenvalues", matrix.nrows(), matrix.ncols());
+    if !matrix.iter().all(|entry| entry.is_bounded()) {
+        return f64::NEG_INFINITY;
+    }
+    let gershgorin = (0..matrix.nrows()).map(|i| {
+        let others = (0..matrix.ncols()).filter(|&j| j != i).fold(0.0, |sum, j| add_up(sum, matrix[(i, j)].magnitude()));
+        add_down(matrix[(i, i)].lo(), -others)
+    });
+    let gershgorin = gershgorin.fold(f64::INFINITY, f64::min);
+    if matrix.nrows() < 2 {
+        return gershgorin;
+    }
+    // The matrix in the middle, and how far the others are from it.
+    let middle = DMatrix::from_fn(matrix.nrows(), matrix.ncols(), |i, j| matrix[(i.min(j), i.max(j))].midpoint());
+    let away = largest_row_sum(&distances(matrix, &middle));
+    let guess = SymmetricEigen::new(middle.clone()).eigenvalues.min();
+    let mut slack = 4.0 * f64::EPSILON * middle.nrows() as f64 * middle.norm().max(f64::MIN_POSITIVE);
+    for _ in 0..TRIES {
+        let least = guess - slack;
+        let shifted =
+            middle.map_with_location(|i, j, x| if i == j { Interval::point(x) - Interval::point(least) } else { Interval::point(x) });
+        if is_positive_definite(&shifted) {
+            return add_down(least, -away).max(gershgorin);
+        }
+        slack *= 4.0;
+    }
+    gershgorin
+}
+
+/// An upper bound of the spectral norm of every matrix in `matrix`; `∞` where an entry is unbounded.
+pub fn greatest_norm(matrix: &DMatrix<Interval>) -> f64 {
+    if matrix.is_empty() {
+        return 0.0;
+    }
+    if !matrix.iter().all(|entry| entry.is_bounded()) {
+        return f64::INFINITY;
+    }
+    let sizes = matrix.map(Interval::magnitude);
+    let by_sizes = by_row_and_column_sums(&sizes).min(by_collatz_wielandt(&sizes));
+    if matrix.nrows() == 1 || matrix.ncols() == 1 {
+        return by_sizes;
+    }
+    let middle = matrix.map(Interval::midpoint);
+    let away = by_row_and_column_sums(&distances(matrix, &middle));
+    let guess = middle.singular_values().max();
+    let mut slack = 4.0 * f64::EPSILON * middle.len() as f64;
+    for _ in 0..TRIES {
+        // Above every singular value if c² I - MᵀM is positive definite.
+        let norm = guess * (1.0 + slack);
+        let square = Interval::point(norm).square();
+        let gram = DMatrix::from_fn(middle.ncols(), middle.ncols(), |i, j| {
+            let sum = (0..middle.nrows())
+                .fold(Interval::point(0.0), |sum, k| sum + Interval::point(middle[(k, i)]) * Interval::point(middle[(k, j)]));
+            if i == j { square - sum } else { -sum }
+        });
+        if is_positive_definite(&gram) {
+            return add_up(norm, away).min(by_sizes);
+        }
+        slack *= 4.0;
+    }
+    by_sizes
+}
+
+/// Whether every symmetric matrix in `matrix` is known to be positive definite: by a Cholesky decomposition in intervals, of which only
+/// entries on and below the diagonal are read.
+pub fn is_positive_definite(matrix: &DMatrix<Interval>) -> bool {
+    let size = matrix.nrows();
+    let mut factor = DMatrix::from_element(size, size, Interval::point(0.0));
+    for j in 0..size {
+        let inner = |factor: &DMatrix<Interval>, i: usize| (0..j).fold(matrix[(i, j)], |rest, k| rest - factor[(i, k)] * factor[(j, k)]);
+        let squares = (0..j).fold(matrix[(j, j)], |rest, k| rest - factor[(j, k)].square());
+        if squares.lo() <= 0.0 || !squares.is_bounded() {
+            return false;
+        }
+        factor[(j, j)] = squares.sqrt();
+        for i in j + 1..size {
+            factor[(i, j)] = inner(&factor, i) / factor[(j, j)];
+        }
+    }
+    true
+}
+
+/// Upper bounds of the distances of entries from those of `middle`.
+fn distances(matrix: &DMatrix<Interval>, middle: &DMatrix<f64>) -> DMatrix<f64> {
+    matrix.zip_map(middle, |entry, middle| add_up(entry.hi(), -middle).max(add_up(middle, -entry.lo())))
+}
+
+fn largest_row_sum(sizes: &DMatrix<f64>) -> f64 {
+    sizes.row_iter().map(|row| row.iter().fold(0.0, |sum, &x| add_up(sum, x))).fold(0.0, f64::max)
+}
+
+/// `‖A‖₂² ≤ ‖A‖₁ ‖A‖_∞`.
+fn by_row_and_column_sums(sizes: &DMatrix<f64>) -> f64 {
+    sqrt_up(mul_up(largest_row_sum(sizes), largest_row_sum(&sizes.transpose())))
+}
+
+/// `‖A‖₂² ≤ max (AᵀA v)_i / v_i` for a matrix that is not negative and any positive `v`, close where `v` is its Perron vector.
+fn by_collatz_wielandt(sizes: &DMatrix<f64>) -> f64 {
+    let times = |m: &DMatrix<f64>, v: &DVector<f64>| {
+        DVector::from_iterator(
+            m.nrows(),
+            m.row_iter().map(|row| row.iter().zip(v.iter()).fold(0.0, |sum, (&a, &x)| add_up(sum, mul_up(a, x)))),
+        )
+    };
+    let transpose = sizes.transpose();
+    let mut vector = DVector::from_element(sizes.ncols(), 1.0);
+    let mut least = f64::INFINITY;
+    for _ in 0..20 {
+        let next = times(&transpose, &times(sizes, &vector));
+        let square = next.iter().zip(vector.iter()).map(|(&a, &x)| div_up(a, x)).fold(0.0, f64::max);
+        least = least.min(sqrt_up(square));
+        let greatest = next.max();
+        if !(greatest > 0.0 && greatest.is_finite()) {
+            break;
+        }
+        // Entries stay positive.
+        vector = next.map(|x| (x / greatest).max(1e-12));
+    }
+    least
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// An interval matrix, and a matrix in it.
+    fn matrices(rows: usize, columns: usize, radius: f64) -> impl Strategy<Value = (DMatrix<Interval>, DMatrix<f64>)> {
+        let entry = (-2.0..2.0f64, 0.0..=radius, -1.0..=1.0f64);
+        prop::collection::vec(entry, rows * columns).prop_map(move |entries| {
+            let interval = |(middle, radius, _): (f64, f64, f64)| Interval::new(middle - radius, middle + radius).unwrap();
+            let inside = |e: (f64, f64, f64)| (e.0 + e.1 * e.2).clamp(interval(e).lo(), interval(e).hi());
+            let all = |f: &dyn Fn((f64, f64, f64)) -> f64| DMatrix::from_iterator(rows, columns, entries.iter().map(|&e| f(e)));
+            (DMatrix::from_iterator(rows, columns, entries.iter().map(|&e| interval(e))), all(&inside))
+        })
+    }
+
+    fn symmetric<T: nalgebra::Scalar>(matrix: &DMatrix<T>) -> DMatrix<T> {
+        DMatrix::from_fn(matrix.nrows(), matrix.ncols(), |i, j| matrix[(i.min(j), i.max(j))].clone())
+    }
+
+    proptest! {
+        #[test]
+        fn no_eigenvalue_is_less((matrix, inside) in (1usize..7).prop_flat_map(|n| matrices(n, n, 0.3))) {
+            let (matrix, inside) = (symmetric(&matrix), symmetric(&inside));
+            let least = SymmetricEigen::new(inside).eigenvalues.min();
+            prop_assert!(least_eigenvalue(&matrix) <= least + 1e-13);
+        }
+
+        #[test]
+        fn eigenvalues_of_single_matrices_are_met((matrix, inside) in (2usize..7).prop_flat_map(|n| matrices(n, n, 0.0))) {
+            let least = SymmetricEigen::new(symmetric(&inside)).eigenvalues.min();
+            prop_assert!(least_eigenvalue(&symmetric(&matrix)) > least - 1e-12);
+        }
+
+        #[test]
+        fn no_norm_is_greater((matrix, inside) in (1usize..6, 1usize..6).prop_flat_map(|(m, n)| matrices(m, n, 0.3))) {
+            prop_assert!(greatest_norm(&matrix) >= inside.singular_values().max() - 1e-13);
+        }
+
+        #[test]
+        fn norms_of_single_matrices_are_met((matrix, inside) in (1usize..6, 1usize..6).prop_flat_map(|(m, n)| matrices(m, n, 0.0))) {
+            prop_assert!(greatest_norm(&matrix) <= inside.singular_values().max() * (1.0 + 1e-11) + 1e-300);
+        }
+    }
+
+    #[test]
+    fn definite_and_not() {
+        let point = |rows: &[f64]| DMatrix::from_row_slice(2, 2, rows).map(Interval::point);
+        assert!(is_positive_definite(&point(&[2.0, 1.0, 1.0, 2.0])));
+        assert!(!is_positive_definite(&point(&[1.0, 1.0, 1.0, 1.0])));
+        assert!(!is_positive_definite(&point(&[1.0, 2.0, 2.0, 1.0])));
+        assert!(!is_positive_definite(&DMatrix::from_element(1, 1, Interval::ENTIRE)));
+        assert!(is_positive_definite(&DMatrix::from_element(0, 0, Interval::ENTIRE)));
+    }
+
+    #[test]
+    fn unbounded_entries_and_zeros() {
+        let entire = DMatrix::from_element(2, 2, Interval::ENTIRE);
+        assert_eq!((least_eigenvalue(&entire), greatest_norm(&entire)), (f64::NEG_INFINITY, f64::INFINITY));
+        let zero = DMatrix::from_element(3, 2, Interval::point(0.0));
+        assert_eq!(greatest_norm(&zero), 0.0);
+        let zero = DMatrix::from_element(3, 3, Interval::point(0.0));
+        assert!(least_eigenvalue(&zero) <= 0.0 && least_eigenvalue(&zero) > -1e-300);
+    }
+}
