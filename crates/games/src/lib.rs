@@ -2,9 +2,8 @@
 //!
 //! - [`scalar`], [`game`]: a game is one formula, and gives values, Jacobians and rigorous enclosures of both on whole boxes.
 //! - [`rigorous`]: interval arithmetic with outward rounding; bounds of the eigenvalues and norms of interval matrices.
-//! - [`small_gain`]: from bounds of the Jacobian's blocks to a metric in which gradient play contracts, at which rate, with which steps.
-//!
-//! Bounds of the blocks are given by hand so far; how they are found on a region is still to come.
+//! - [`small_gain`]: rigorous bounds of the Jacobian's blocks on a region, and from them a metric in which gradient play contracts, at
+//!   which rate, with which steps.
 
 pub mod game;
 pub mod rigorous;

@@ -27,12 +27,14 @@
 mod band;
 mod components;
 mod perron;
+mod search;
 mod steps;
 #[cfg(test)]
 mod tests;
 mod weights;
 
 pub use band::{Band, timescale_band};
+pub use search::{Found, Search, block_bounds};
 pub use steps::Rates;
 pub use weights::{WeightSolution, optimal_weights};
 
@@ -69,6 +71,14 @@ pub enum SmallGainError {
         value: f64,
         /// The range it must lie in.
         expected: &'static str,
+    },
+    /// Something that is not finite.
+    #[error("{what} is not finite at or around {point:?}")]
+    NonFinite {
+        /// What is not.
+        what: &'static str,
+        /// A point where, or the middle of a box in which.
+        point: Vec<f64>,
     },
 }
 
