@@ -64,6 +64,11 @@ impl Interval {
         self.lo.is_finite() && self.hi.is_finite()
     }
 
+    #[inline]
+    fn is_zero(self) -> bool {
+        self.lo == 0.0 && self.hi == 0.0
+    }
+
     /// A number about half way, inside; 0 for all numbers.
     pub fn midpoint(self) -> f64 {
         match (self.lo.is_finite(), self.hi.is_finite()) {
@@ -131,7 +136,15 @@ fn moved(x: f64, steps: u32, step: impl Fn(f64) -> f64) -> f64 {
 
 impl Add for Interval {
     type Output = Self;
+    #[inline]
     fn add(self, other: Self) -> Self {
+        // Most derivatives of a formula's parts are zero.
+        if other.is_zero() {
+            return self;
+        }
+        if self.is_zero() {
+            return other;
+        }
         Self { lo: add_down(self.lo, other.lo), hi: add_up(self.hi, other.hi) }
     }
 }
@@ -152,8 +165,12 @@ impl Neg for Interval {
 
 impl Mul for Interval {
     type Output = Self;
+    #[inline]
     fn mul(self, other: Self) -> Self {
         let (a, b) = (self, other);
+        if a.is_zero() || b.is_zero() {
+            return Self { lo: 0.0, hi: 0.0 };
+        }
         if a.hi <= 0.0 && a.lo < 0.0 {
             return -(-a * b);
         }
