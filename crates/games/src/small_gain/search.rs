@@ -91,7 +91,7 @@ pub fn block_bounds<F: Field>(game: &F, region: &[Interval], search: &Search) ->
         if gap <= 1.0 {
             break true;
         }
-        let Some(axis) = leaves[leaf].axis(&blocks, quantity).filter(|_| boxes < search.most_boxes) else { break false };
+        let Some(axis) = leaves[leaf].axis(quantity).filter(|_| boxes < search.most_boxes) else { break false };
         for half in halves(&leaves[leaf].region, axis) {
             let child = Leaf::new(game, &blocks, half, Some(&leaves[leaf]), &mut met)?;
             heaps.iter_mut().zip(&child.bounds).for_each(|(heap, &bound)| heap.push(Entry { bound, leaf: leaves.len() }));
@@ -196,8 +196,8 @@ struct Leaf {
     region: Vec<Interval>,
     /// Of each quantity.
     bounds: Vec<f64>,
-    /// The Jacobian's derivative along each variable, enclosed.
-    slopes: Vec<Vec<Interval>>,
+    /// How much each quantity's block changes along each variable at most.
+    changes: Vec<Vec<f64>>,
 }
 
 impl Leaf {
@@ -218,14 +218,19 @@ impl Leaf {
             *met = met.max(blocks.bound(quantity, &at_middle));
         }
         let mut mean_value = at_middle;
-        let (mut natural, mut slopes) = (Vec::new(), Vec::new());
+        let (mut natural, mut changes) = (Vec::new(), vec![Vec::with_capacity(region.len()); blocks.quantities.len()]);
         for axis in 0..region.len() {
             let duals: Vec<Dual<Interval>> =
                 region.iter().enumerate().map(|(i, &side)| if i == axis { Dual::variable(side) } else { Dual::constant(side) }).collect();
             let along = jacobian(game, &duals);
             let away = region[axis] - points[axis];
             mean_value.iter_mut().zip(&along).for_each(|(sum, entry)| *sum = *sum + entry.slope * away);
-            slopes.push(along.iter().map(|entry| entry.slope).collect());
+            for (changes, &quantity) in changes.iter_mut().zip(&blocks.quantities) {
+                let [rows, columns] = blocks.block(quantity);
+                let entries = rows.flat_map(|i| columns.clone().map(move |j| i * blocks.size + j));
+                let slope = entries.map(|at| along[at].slope.magnitude()).fold(0.0, f64::max);
+                changes.push(slope * region[axis].radius());
+            }
             natural = along.into_iter().map(|entry| entry.value).collect();
         }
         // Both hold, so what they have in common does.
@@ -234,28 +239,19 @@ impl Leaf {
         if let Some(parent) = parent {
             bounds.iter_mut().zip(&parent.bounds).for_each(|(bound, parent)| *bound = bound.min(*parent));
         }
-        Ok(Self { region, bounds, slopes })
+        Ok(Self { region, bounds, changes })
     }
 
-    /// The variable along which a quantity's block changes most in this box; none where no side can be cut.
-    fn axis(&self, blocks: &Blocks, quantity: usize) -> Option<usize> {
-        let [rows, columns] = blocks.block(blocks.quantities[quantity]);
-        let change = |axis: usize| {
-            let side = self.region[axis];
-            let entries = rows.clone().flat_map(|i| columns.clone().map(move |j| i * blocks.size + j));
-            let slope = entries.map(|at| self.slopes[axis][at].magnitude()).fold(0.0, f64::max);
-            // Where slopes are unbounded or zero, the widest side.
-            (slope * side.radius(), side.radius())
-        };
-        let can_be_cut = |axis: &usize| {
-            let side = self.region[*axis];
-            side.lo() < side.midpoint() && side.midpoint() < side.hi()
-        };
-        let axes = (0..self.region.len()).filter(can_be_cut);
-        axes.max_by(|&a, &b| {
-            let (a, b) = (change(a), change(b));
+    /// The variable along which a quantity's block changes most in this box, of equal ones the widest; none where no side can be cut.
+    fn axis(&self, quantity: usize) -> Option<usize> {
+        let side = |axis: usize| self.region[axis];
+        let can_be_cut = |axis: &usize| side(*axis).lo() < side(*axis).midpoint() && side(*axis).midpoint() < side(*axis).hi();
+        let change = |axis: usize| (self.changes[quantity][axis], side(axis).radius());
+        let order = |a: &usize, b: &usize| {
+            let (a, b) = (change(*a), change(*b));
             a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1))
-        })
+        };
+        (0..self.region.len()).filter(can_be_cut).max_by(order)
     }
 }
 
