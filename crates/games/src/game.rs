@@ -101,8 +101,6 @@ fn along<R: Real>(x: &[R], k: usize) -> Vec<Dual<R>> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
     use crate::rigorous::Interval;
 
@@ -122,40 +120,46 @@ mod tests {
         }
     }
 
-    proptest! {
-        #[test]
-        fn fields_and_jacobians_are_central_differences(x in prop::array::uniform3(-1.0..1.0f64)) {
-            let (step, game) = (1e-5, OfLosses(Mixed));
-            let moved = |k: usize, by: f64| { let mut x = x; x[k] += by; x };
-            let field = game.field(&x);
-            for (k, player) in [(0, 0), (1, 0), (2, 1)] {
-                let slope = (Mixed.loss(player, &moved(k, step)) - Mixed.loss(player, &moved(k, -step))) / (2.0 * step);
-                prop_assert!((field[k] - slope).abs() < 1e-8 * (1.0 + slope.abs()));
-            }
-            let found = jacobian(&game, &x);
-            for k in 0..3 {
-                let (ahead, behind) = (game.field(&moved(k, step)), game.field(&moved(k, -step)));
-                for i in 0..3 {
-                    let slope = (ahead[i] - behind[i]) / (2.0 * step);
-                    prop_assert!((found[3 * i + k] - slope).abs() < 1e-6 * (1.0 + slope.abs()), "{i} {k}");
+    mod properties {
+        use proptest::prelude::*;
+
+        use super::*;
+
+        proptest! {
+            #[test]
+            fn fields_and_jacobians_are_central_differences(x in prop::array::uniform3(-1.0..1.0f64)) {
+                let (step, game) = (1e-5, OfLosses(Mixed));
+                let moved = |k: usize, by: f64| { let mut x = x; x[k] += by; x };
+                let field = game.field(&x);
+                for (k, player) in [(0, 0), (1, 0), (2, 1)] {
+                    let slope = (Mixed.loss(player, &moved(k, step)) - Mixed.loss(player, &moved(k, -step))) / (2.0 * step);
+                    prop_assert!((field[k] - slope).abs() < 1e-8 * (1.0 + slope.abs()));
+                }
+                let found = jacobian(&game, &x);
+                for k in 0..3 {
+                    let (ahead, behind) = (game.field(&moved(k, step)), game.field(&moved(k, -step)));
+                    for i in 0..3 {
+                        let slope = (ahead[i] - behind[i]) / (2.0 * step);
+                        prop_assert!((found[3 * i + k] - slope).abs() < 1e-6 * (1.0 + slope.abs()), "{i} {k}");
+                    }
                 }
             }
-        }
 
-        #[test]
-        fn enclosures_hold_everywhere_in_a_box(
-            middle in prop::array::uniform3(-1.0..1.0f64),
-            radius in prop::array::uniform3(0.0..0.5f64),
-            share in prop::array::uniform3(-1.0..=1.0f64),
-        ) {
-            let game = OfLosses(Mixed);
-            let region: Vec<Interval> = (0..3).map(|i| Interval::new(middle[i] - radius[i], middle[i] + radius[i]).unwrap()).collect();
-            let x: Vec<f64> = (0..3).map(|i| (middle[i] + share[i] * radius[i]).clamp(region[i].lo(), region[i].hi())).collect();
-            let (enclosed, found) = (jacobian(&game, &region), jacobian(&game, &x));
-            // The values inside are rounded, too.
-            let slack = |x: f64| 1e-12 * (1.0 + x.abs());
-            prop_assert!(enclosed.iter().zip(&found).all(|(e, &x)| e.lo() <= x + slack(x) && x - slack(x) <= e.hi()), "{enclosed:?} {found:?}");
-            prop_assert!(game.field(&region).iter().zip(game.field(&x)).all(|(e, x)| e.lo() <= x + slack(x) && x - slack(x) <= e.hi()));
+            #[test]
+            fn enclosures_hold_everywhere_in_a_box(
+                middle in prop::array::uniform3(-1.0..1.0f64),
+                radius in prop::array::uniform3(0.0..0.5f64),
+                share in prop::array::uniform3(-1.0..=1.0f64),
+            ) {
+                let game = OfLosses(Mixed);
+                let region: Vec<Interval> = (0..3).map(|i| Interval::new(middle[i] - radius[i], middle[i] + radius[i]).unwrap()).collect();
+                let x: Vec<f64> = (0..3).map(|i| (middle[i] + share[i] * radius[i]).clamp(region[i].lo(), region[i].hi())).collect();
+                let (enclosed, found) = (jacobian(&game, &region), jacobian(&game, &x));
+                // The values inside are rounded, too.
+                let slack = |x: f64| 1e-12 * (1.0 + x.abs());
+                prop_assert!(enclosed.iter().zip(&found).all(|(e, &x)| e.lo() <= x + slack(x) && x - slack(x) <= e.hi()), "{enclosed:?} {found:?}");
+                prop_assert!(game.field(&region).iter().zip(game.field(&x)).all(|(e, x)| e.lo() <= x + slack(x) && x - slack(x) <= e.hi()));
+            }
         }
     }
 }

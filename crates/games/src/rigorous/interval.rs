@@ -304,36 +304,42 @@ mod tests {
         (x.lo() * (1.0 - share) + x.hi() * share).clamp(x.lo(), x.hi())
     }
 
-    proptest! {
-        #[test]
-        fn functions_of_numbers_are_inside((a, b, share, _) in cases()) {
-            let x = interval(a.min(b), a.max(b));
-            let inside = between(x, share);
-            for (name, f, on_intervals) in FUNCTIONS {
-                let (found, value) = (on_intervals(x), f(inside));
-                prop_assert!(value.is_nan() || found.contains(value), "{name} of {x:?}: {found:?} lacks {value} at {inside}");
+    mod properties {
+        use proptest::prelude::*;
+
+        use super::*;
+
+        proptest! {
+            #[test]
+            fn functions_of_numbers_are_inside((a, b, share, _) in cases()) {
+                let x = interval(a.min(b), a.max(b));
+                let inside = between(x, share);
+                for (name, f, on_intervals) in FUNCTIONS {
+                    let (found, value) = (on_intervals(x), f(inside));
+                    prop_assert!(value.is_nan() || found.contains(value), "{name} of {x:?}: {found:?} lacks {value} at {inside}");
+                }
             }
-        }
 
-        #[test]
-        fn results_of_numbers_are_inside((a, b, share, other) in cases(), (c, d, ..) in cases()) {
-            let (x, y) = (interval(a.min(b), a.max(b)), interval(c.min(d), c.max(d)));
-            let (u, v) = (between(x, share), between(y, other));
-            prop_assert!((x + y).contains(u + v) && (x - y).contains(u - v) && (x * y).contains(u * v));
-            let quotient = u / v;
-            prop_assert!(quotient.is_nan() || (x / y).contains(quotient), "{x:?} / {y:?}");
-        }
+            #[test]
+            fn results_of_numbers_are_inside((a, b, share, other) in cases(), (c, d, ..) in cases()) {
+                let (x, y) = (interval(a.min(b), a.max(b)), interval(c.min(d), c.max(d)));
+                let (u, v) = (between(x, share), between(y, other));
+                prop_assert!((x + y).contains(u + v) && (x - y).contains(u - v) && (x * y).contains(u * v));
+                let quotient = u / v;
+                prop_assert!(quotient.is_nan() || (x / y).contains(quotient), "{x:?} / {y:?}");
+            }
 
-        #[test]
-        fn smaller_intervals_have_smaller_results((a, b, s, t) in cases()) {
-            let x = interval(a.min(b), a.max(b));
-            let (s, t) = (between(x, s), between(x, t));
-            let part = interval(s.min(t), s.max(t));
-            for (name, _, f) in FUNCTIONS {
-                let (whole, part) = (f(x), f(part));
-                // `libm` does not promise to be monotone: within its error.
-                let slack = |x: f64, step: fn(f64) -> f64| moved(x, 8, step);
-                prop_assert!(slack(whole.lo(), f64::next_down) <= part.lo() && part.hi() <= slack(whole.hi(), f64::next_up), "{name}");
+            #[test]
+            fn smaller_intervals_have_smaller_results((a, b, s, t) in cases()) {
+                let x = interval(a.min(b), a.max(b));
+                let (s, t) = (between(x, s), between(x, t));
+                let part = interval(s.min(t), s.max(t));
+                for (name, _, f) in FUNCTIONS {
+                    let (whole, part) = (f(x), f(part));
+                    // `libm` does not promise to be monotone: within its error.
+                    let slack = |x: f64, step: fn(f64) -> f64| moved(x, 8, step);
+                    prop_assert!(slack(whole.lo(), f64::next_down) <= part.lo() && part.hi() <= slack(whole.hi(), f64::next_up), "{name}");
+                }
             }
         }
     }

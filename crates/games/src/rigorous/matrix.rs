@@ -166,28 +166,34 @@ mod tests {
         DMatrix::from_fn(matrix.nrows(), matrix.ncols(), |i, j| matrix[(i.min(j), i.max(j))].clone())
     }
 
-    proptest! {
-        #[test]
-        fn no_eigenvalue_is_less((matrix, inside) in (1usize..7).prop_flat_map(|n| matrices(n, n, 0.3))) {
-            let (matrix, inside) = (symmetric(&matrix), symmetric(&inside));
-            let least = SymmetricEigen::new(inside).eigenvalues.min();
-            prop_assert!(least_eigenvalue(&matrix) <= least + 1e-13);
-        }
+    mod properties {
+        use proptest::prelude::*;
 
-        #[test]
-        fn eigenvalues_of_single_matrices_are_met((matrix, inside) in (2usize..7).prop_flat_map(|n| matrices(n, n, 0.0))) {
-            let least = SymmetricEigen::new(symmetric(&inside)).eigenvalues.min();
-            prop_assert!(least_eigenvalue(&symmetric(&matrix)) > least - 1e-12);
-        }
+        use super::*;
 
-        #[test]
-        fn no_norm_is_greater((matrix, inside) in (1usize..6, 1usize..6).prop_flat_map(|(m, n)| matrices(m, n, 0.3))) {
-            prop_assert!(greatest_norm(&matrix) >= inside.singular_values().max() - 1e-13);
-        }
+        proptest! {
+            #[test]
+            fn no_eigenvalue_is_less((matrix, inside) in (1usize..7).prop_flat_map(|n| matrices(n, n, 0.3))) {
+                let (matrix, inside) = (symmetric(&matrix), symmetric(&inside));
+                let least = SymmetricEigen::new(inside).eigenvalues.min();
+                prop_assert!(least_eigenvalue(&matrix) <= least + 1e-13);
+            }
 
-        #[test]
-        fn norms_of_single_matrices_are_met((matrix, inside) in (1usize..6, 1usize..6).prop_flat_map(|(m, n)| matrices(m, n, 0.0))) {
-            prop_assert!(greatest_norm(&matrix) <= inside.singular_values().max() * (1.0 + 1e-11) + 1e-300);
+            #[test]
+            fn eigenvalues_of_single_matrices_are_met((matrix, inside) in (2usize..7).prop_flat_map(|n| matrices(n, n, 0.0))) {
+                let least = SymmetricEigen::new(symmetric(&inside)).eigenvalues.min();
+                prop_assert!(least_eigenvalue(&symmetric(&matrix)) > least - 1e-12);
+            }
+
+            #[test]
+            fn no_norm_is_greater((matrix, inside) in (1usize..6, 1usize..6).prop_flat_map(|(m, n)| matrices(m, n, 0.3))) {
+                prop_assert!(greatest_norm(&matrix) >= inside.singular_values().max() - 1e-13);
+            }
+
+            #[test]
+            fn norms_of_single_matrices_are_met((matrix, inside) in (1usize..6, 1usize..6).prop_flat_map(|(m, n)| matrices(m, n, 0.0))) {
+                prop_assert!(greatest_norm(&matrix) <= inside.singular_values().max() * (1.0 + 1e-11) + 1e-300);
+            }
         }
     }
 

@@ -294,8 +294,6 @@ impl Eq for Entry {}
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
     use crate::scalar::Real;
 
@@ -424,21 +422,27 @@ mod tests {
         }
     }
 
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(24))]
-        #[test]
-        fn bounds_hold_at_every_point(parts in prop::array::uniform6(-1.5..1.5f64), points in prop::collection::vec(prop::array::uniform3(-0.8..=0.8f64), 30)) {
-            let game = Game(Random(parts), vec![2, 1]);
-            let search = Search { tolerance: 1e-2, most_boxes: 300 };
-            let found = block_bounds(&game, &square(0.8, 3), &search).unwrap();
-            for x in points {
-                let j = DMatrix::from_row_slice(3, 3, &jacobian(&game, &x));
-                let own = j.view((0, 0), (2, 2)).into_owned();
-                let least = nalgebra::SymmetricEigen::new(0.5 * (&own + own.transpose())).eigenvalues.min();
-                prop_assert!(found.bounds.curvature()[0] <= least + 1e-12 && found.bounds.curvature()[1] <= j[(2, 2)] + 1e-12);
-                prop_assert!(found.bounds.own_lipschitz()[0] >= own.singular_values().max() - 1e-12);
-                prop_assert!(found.bounds.coupling()[(0, 1)] >= j.view((0, 2), (2, 1)).norm() - 1e-12);
-                prop_assert!(found.bounds.coupling()[(1, 0)] >= j.view((2, 0), (1, 2)).norm() - 1e-12);
+    mod properties {
+        use proptest::prelude::*;
+
+        use super::*;
+
+        proptest! {
+            #![proptest_config(ProptestConfig::with_cases(24))]
+            #[test]
+            fn bounds_hold_at_every_point(parts in prop::array::uniform6(-1.5..1.5f64), points in prop::collection::vec(prop::array::uniform3(-0.8..=0.8f64), 30)) {
+                let game = Game(Random(parts), vec![2, 1]);
+                let search = Search { tolerance: 1e-2, most_boxes: 300 };
+                let found = block_bounds(&game, &square(0.8, 3), &search).unwrap();
+                for x in points {
+                    let j = DMatrix::from_row_slice(3, 3, &jacobian(&game, &x));
+                    let own = j.view((0, 0), (2, 2)).into_owned();
+                    let least = nalgebra::SymmetricEigen::new(0.5 * (&own + own.transpose())).eigenvalues.min();
+                    prop_assert!(found.bounds.curvature()[0] <= least + 1e-12 && found.bounds.curvature()[1] <= j[(2, 2)] + 1e-12);
+                    prop_assert!(found.bounds.own_lipschitz()[0] >= own.singular_values().max() - 1e-12);
+                    prop_assert!(found.bounds.coupling()[(0, 1)] >= j.view((0, 2), (2, 1)).norm() - 1e-12);
+                    prop_assert!(found.bounds.coupling()[(1, 0)] >= j.view((2, 0), (1, 2)).norm() - 1e-12);
+                }
             }
         }
     }

@@ -90,8 +90,6 @@ impl Rates {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn rates(margin: f64, lipschitz: f64) -> Rates {
@@ -140,23 +138,29 @@ mod tests {
         [0, 1].map(|i| x[i] - h / 6.0 * (k1[i] + 2.0 * k2[i] + 2.0 * k3[i] + k4[i]))
     }
 
-    proptest! {
-        #[test]
-        fn steps_contract_as_much_as_they_say(
-            parts in (0.01..2.0, -3.0..3.0, 0.0..3.0),
-            x in prop::array::uniform2(-3.0..3.0),
-            y in prop::array::uniform2(-3.0..3.0),
-            share in 0.01..1.5,
-        ) {
-            let (f, rates) = field(parts);
-            let apart = |a: [f64; 2], b: [f64; 2]| (a[0] - b[0]).hypot(a[1] - b[1]);
-            prop_assume!(apart(x, y) > 1e-6);
-            let h = share * rates.euler_limit();
-            let euler = |x: [f64; 2]| { let g = f(x); [x[0] - h * g[0], x[1] - h * g[1]] };
-            prop_assert!(apart(euler(x), euler(y)) <= rates.euler_factor(h) * apart(x, y) * (1.0 + 1e-12));
-            let h = share * rates.rk4_limit();
-            prop_assert!(apart(rk4(&f, x, h), rk4(&f, y, h)) <= rates.rk4_factor(h) * apart(x, y) * (1.0 + 1e-12));
-            prop_assert!(share >= 1.0 || rates.rk4_slope(h) < 0.0);
+    mod properties {
+        use proptest::prelude::*;
+
+        use super::*;
+
+        proptest! {
+            #[test]
+            fn steps_contract_as_much_as_they_say(
+                parts in (0.01..2.0, -3.0..3.0, 0.0..3.0),
+                x in prop::array::uniform2(-3.0..3.0),
+                y in prop::array::uniform2(-3.0..3.0),
+                share in 0.01..1.5,
+            ) {
+                let (f, rates) = field(parts);
+                let apart = |a: [f64; 2], b: [f64; 2]| (a[0] - b[0]).hypot(a[1] - b[1]);
+                prop_assume!(apart(x, y) > 1e-6);
+                let h = share * rates.euler_limit();
+                let euler = |x: [f64; 2]| { let g = f(x); [x[0] - h * g[0], x[1] - h * g[1]] };
+                prop_assert!(apart(euler(x), euler(y)) <= rates.euler_factor(h) * apart(x, y) * (1.0 + 1e-12));
+                let h = share * rates.rk4_limit();
+                prop_assert!(apart(rk4(&f, x, h), rk4(&f, y, h)) <= rates.rk4_factor(h) * apart(x, y) * (1.0 + 1e-12));
+                prop_assert!(share >= 1.0 || rates.rk4_slope(h) < 0.0);
+            }
         }
     }
 }

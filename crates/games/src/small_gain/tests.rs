@@ -106,56 +106,62 @@ fn random_weights() -> impl Strategy<Value = Vec<f64>> {
     prop::collection::vec((-6.0..6.0).prop_map(f64::exp), 6)
 }
 
-proptest! {
-    #[test]
-    fn no_weights_are_better(bounds in random_bounds(), weights in prop::collection::vec(random_weights(), 20)) {
-        let best = optimal_weights(&bounds);
-        prop_assert!(best.margin <= best.supremum + 1e-12 && best.margin >= best.supremum - 1.001e-3 * best.supremum.abs() - 1e-12, "{best:?}");
-        if best.attained && bounds.coupling().iter().filter(|l| **l > 0.0).count() == bounds.players() * (bounds.players() - 1) {
-            prop_assert!((best.margin - best.supremum).abs() < 1e-11);
-        }
-        for weights in weights {
-            prop_assert!(bounds.margin(&weights[..bounds.players()]).unwrap() <= best.supremum + 1e-11);
-        }
-    }
+mod properties {
+    use proptest::prelude::*;
 
-    #[test]
-    fn margins_do_not_depend_on_the_scale_and_grow_with_curvature(bounds in random_bounds(), weights in random_weights(), scale in 0.01..100.0) {
-        let weights = &weights[..bounds.players()];
-        let margin = bounds.margin(weights).unwrap();
-        let scaled: Vec<f64> = weights.iter().map(|w| w * scale).collect();
-        prop_assert!((bounds.margin(&scaled).unwrap() - margin).abs() < 1e-11 * (1.0 + margin.abs()));
-        let mut more = bounds.clone();
-        more.curvature[0] += 0.5;
-        more.own_lipschitz[0] += 0.5;
-        prop_assert!(more.margin(weights).unwrap() >= margin - 1e-12 && optimal_weights(&more).supremum >= optimal_weights(&bounds).supremum - 1e-12);
-        let mut stronger = bounds.clone();
-        stronger.coupling[(0, 1)] += 0.5;
-        prop_assert!(stronger.margin(weights).unwrap() <= margin + 1e-11 && optimal_weights(&stronger).supremum <= optimal_weights(&bounds).supremum + 1e-11);
-    }
+    use super::*;
 
-    /// The margin is below that of any Jacobian with these bounds, here with blocks of one dimension.
-    #[test]
-    fn margins_hold_for_jacobians_within_the_bounds(bounds in random_bounds(), weights in random_weights(), share in prop::collection::vec(-1.0..=1.0, 36), more in prop::collection::vec(0.0..3.0, 6)) {
-        let n = bounds.players();
-        let weights = &weights[..n];
-        let jacobian = DMatrix::from_fn(n, n, |i, j| if i == j { bounds.curvature()[i] + more[i] } else { share[i * 6 + j] * bounds.coupling()[(i, j)] });
-        let metric = DMatrix::from_diagonal(&DVector::from_column_slice(weights));
-        let root = metric.map(|w| if w > 0.0 { 1.0 / w.sqrt() } else { 0.0 });
-        let symmetric = 0.5 * &root * (&metric * &jacobian + jacobian.transpose() * &metric) * &root;
-        let truth = SymmetricEigen::new(symmetric).eigenvalues.min();
-        prop_assert!(bounds.margin(weights).unwrap() <= truth + 1e-10 * (1.0 + truth.abs()));
-    }
-
-    #[test]
-    fn ends_of_a_band_have_its_margin(mu in prop::array::uniform2(0.1..5.0), coupling in prop::array::uniform2(0.01..3.0), share in 0.0..0.99) {
-        let bounds = bounds(&mu, DMatrix::from_row_slice(2, 2, &[0.0, coupling[0], coupling[1], 0.0]));
-        let margin = optimal_weights(&bounds).supremum * share;
-        prop_assume!(margin > 0.0);
-        let band = timescale_band(&bounds, margin).unwrap().unwrap();
-        for ratio in [band.low, band.high] {
-            prop_assert!((bounds.margin(&[1.0, ratio]).unwrap() - margin).abs() < 1e-9 * (1.0 + margin), "{band:?}");
+    proptest! {
+        #[test]
+        fn no_weights_are_better(bounds in random_bounds(), weights in prop::collection::vec(random_weights(), 20)) {
+            let best = optimal_weights(&bounds);
+            prop_assert!(best.margin <= best.supremum + 1e-12 && best.margin >= best.supremum - 1.001e-3 * best.supremum.abs() - 1e-12, "{best:?}");
+            if best.attained && bounds.coupling().iter().filter(|l| **l > 0.0).count() == bounds.players() * (bounds.players() - 1) {
+                prop_assert!((best.margin - best.supremum).abs() < 1e-11);
+            }
+            for weights in weights {
+                prop_assert!(bounds.margin(&weights[..bounds.players()]).unwrap() <= best.supremum + 1e-11);
+            }
         }
-        prop_assert!(bounds.margin(&[1.0, (band.low * band.high).sqrt()]).unwrap() >= margin - 1e-12);
+
+        #[test]
+        fn margins_do_not_depend_on_the_scale_and_grow_with_curvature(bounds in random_bounds(), weights in random_weights(), scale in 0.01..100.0) {
+            let weights = &weights[..bounds.players()];
+            let margin = bounds.margin(weights).unwrap();
+            let scaled: Vec<f64> = weights.iter().map(|w| w * scale).collect();
+            prop_assert!((bounds.margin(&scaled).unwrap() - margin).abs() < 1e-11 * (1.0 + margin.abs()));
+            let mut more = bounds.clone();
+            more.curvature[0] += 0.5;
+            more.own_lipschitz[0] += 0.5;
+            prop_assert!(more.margin(weights).unwrap() >= margin - 1e-12 && optimal_weights(&more).supremum >= optimal_weights(&bounds).supremum - 1e-12);
+            let mut stronger = bounds.clone();
+            stronger.coupling[(0, 1)] += 0.5;
+            prop_assert!(stronger.margin(weights).unwrap() <= margin + 1e-11 && optimal_weights(&stronger).supremum <= optimal_weights(&bounds).supremum + 1e-11);
+        }
+
+        /// The margin is below that of any Jacobian with these bounds, here with blocks of one dimension.
+        #[test]
+        fn margins_hold_for_jacobians_within_the_bounds(bounds in random_bounds(), weights in random_weights(), share in prop::collection::vec(-1.0..=1.0, 36), more in prop::collection::vec(0.0..3.0, 6)) {
+            let n = bounds.players();
+            let weights = &weights[..n];
+            let jacobian = DMatrix::from_fn(n, n, |i, j| if i == j { bounds.curvature()[i] + more[i] } else { share[i * 6 + j] * bounds.coupling()[(i, j)] });
+            let metric = DMatrix::from_diagonal(&DVector::from_column_slice(weights));
+            let root = metric.map(|w| if w > 0.0 { 1.0 / w.sqrt() } else { 0.0 });
+            let symmetric = 0.5 * &root * (&metric * &jacobian + jacobian.transpose() * &metric) * &root;
+            let truth = SymmetricEigen::new(symmetric).eigenvalues.min();
+            prop_assert!(bounds.margin(weights).unwrap() <= truth + 1e-10 * (1.0 + truth.abs()));
+        }
+
+        #[test]
+        fn ends_of_a_band_have_its_margin(mu in prop::array::uniform2(0.1..5.0), coupling in prop::array::uniform2(0.01..3.0), share in 0.0..0.99) {
+            let bounds = bounds(&mu, DMatrix::from_row_slice(2, 2, &[0.0, coupling[0], coupling[1], 0.0]));
+            let margin = optimal_weights(&bounds).supremum * share;
+            prop_assume!(margin > 0.0);
+            let band = timescale_band(&bounds, margin).unwrap().unwrap();
+            for ratio in [band.low, band.high] {
+                prop_assert!((bounds.margin(&[1.0, ratio]).unwrap() - margin).abs() < 1e-9 * (1.0 + margin), "{band:?}");
+            }
+            prop_assert!(bounds.margin(&[1.0, (band.low * band.high).sqrt()]).unwrap() >= margin - 1e-12);
+        }
     }
 }
