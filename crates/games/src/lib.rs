@@ -1,9 +1,9 @@
-//! Differentiable games: rigorous bounds on regions, and certificates that gradient play converges.
+//! Differentiable games: rigorous bounds of their Jacobians on regions, and metrics in which gradient play contracts.
 //!
 //! - [`scalar`], [`game`]: a game is one formula, and gives values, Jacobians and rigorous enclosures of both on whole boxes.
 //! - [`rigorous`]: interval arithmetic with outward rounding; bounds of the eigenvalues and norms of interval matrices.
 //! - [`small_gain`]: rigorous bounds of the Jacobian's blocks on a region, and from them a metric in which gradient play contracts, at
-//!   which rate, with which steps.
+//!   which rate, with which steps. Bounds hold in spite of rounding; what is made of them is rounded to the nearest, not verified.
 
 pub mod game;
 pub mod rigorous;

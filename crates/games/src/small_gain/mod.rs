@@ -10,6 +10,9 @@
 //!
 //! so that simultaneous gradient play contracts at the rate `α(w)` towards at most one equilibrium in the region.
 //!
+//! [`block_bounds`] holds in spite of rounding. Margins, Lipschitz constants, bands and steps are computed in `f64` from bounds, and are
+//! as exact as that.
+//!
 //! ```
 //! use gradus_games::small_gain::{BlockBounds, optimal_weights, timescale_band};
 //! use nalgebra::DMatrix;
