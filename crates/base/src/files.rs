@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Writes the file at `path` so that a reader finds the old content or the new, never a part.
 ///
 /// `write` receives a buffered writer to a temporary file in the same folder, which is then flushed to the disk and
-/// renamed. When `write` fails or panics, the temporary file is removed and what was at `path` stays.
+/// renamed. When `write` fails or panics, the temporary file is removed and what was at `path` stays. What is no file, such as a device or
+/// a pipe, is written into and not replaced.
 ///
 /// # Errors
 /// The error of `write`, or of creating, flushing or renaming the file.
@@ -22,6 +23,11 @@ pub fn atomic_write(path: impl AsRef<Path>, write: impl FnOnce(&mut dyn Write) -
     let path = path.as_ref();
     if path.file_name().is_none() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"));
+    }
+    if is_special(path) {
+        let mut buffered = BufWriter::new(OpenOptions::new().write(true).open(path)?);
+        write(&mut buffered)?;
+        return buffered.flush();
     }
     let folder = folder_of(path);
     let (temporary, file) = create_temporary(folder)?;
@@ -43,8 +49,16 @@ pub fn check_writable(path: impl AsRef<Path>) -> io::Result<()> {
     if path.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }
+    if is_special(path) {
+        return OpenOptions::new().write(true).open(path).map(drop);
+    }
     fs::create_dir_all(folder_of(path))?;
     create_temporary(folder_of(path)).map(drop)
+}
+
+/// Whether there is something at a path that is neither a file nor a folder.
+fn is_special(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
 
 /// Does `work` while no other process or thread that uses the same lock file does its own. The file and its folders are
@@ -127,6 +141,18 @@ mod tests {
     fn names(folder: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).unwrap();
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn devices_are_written_into_and_not_replaced() {
+        // Through a link, which is all that could be lost.
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("null");
+        std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+        check_writable(&link).unwrap();
+        atomic_write(&link, |file| file.write_all(b"gone")).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink() && names(folder.path()) == ["null"]);
     }
 
     #[test]

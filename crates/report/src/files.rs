@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use gradus_base::{atomic_write, check_writable, with_lock};
 use serde::Serialize;
 
-use crate::html::{GENERATOR, index_page, system_page};
+use crate::html::{Document, GENERATOR, index_page, system_page};
 use crate::{FigureFile, Machine, ReportError, Results, SCHEMA, System, SystemReport};
 
 /// Whether [`save`] could write these systems into a folder, which is made when missing: to be asked before a long run.
@@ -77,6 +77,15 @@ fn earlier_results(path: &Path) -> Result<Option<Results>, ReportError> {
 /// [`ReportError::Io`].
 pub fn save_page(path: &Path, report: &SystemReport, machine: &Machine, earlier: Option<&System>) -> Result<(), ReportError> {
     save_html(path, report, machine, earlier, None)
+}
+
+/// Writes a page of anything as a file.
+///
+/// # Errors
+/// [`ReportError::Foreign`] where a page is that this crate did not write, [`ReportError::Io`].
+pub fn save_document(path: &Path, document: &Document) -> Result<(), ReportError> {
+    check_ours(path)?;
+    write_text(path, &document.page())
 }
 
 /// Writes everything about a run as JSON.

@@ -96,6 +96,38 @@ pub fn system_page(report: &SystemReport, earlier: Option<&System>, index: Optio
     )
 }
 
+/// Sentences, tables and figures about anything, as a page that links to no other file.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Document {
+    /// The title.
+    pub title: String,
+    /// Paragraphs below it.
+    pub summary: Vec<String>,
+    /// Tables, each in its own card.
+    pub tables: Vec<Table>,
+    /// Figures.
+    pub figures: Vec<Figure>,
+}
+
+impl Document {
+    /// The page.
+    pub fn page(&self) -> String {
+        page(
+            &self.title,
+            html! {
+                header {
+                    h1 { (self.title) }
+                    @for paragraph in &self.summary { p { (paragraph) } }
+                }
+                main {
+                    @for shown in &self.tables { div.card { (table(shown, true)) } }
+                    div.figures { @for figure in &self.figures { (figure_card(figure, None)) } }
+                }
+            },
+        )
+    }
+}
+
 fn page(title: &str, body: Markup) -> String {
     html! {
         (DOCTYPE)

@@ -29,9 +29,9 @@ mod schema;
 mod table;
 
 pub use error::ReportError;
-pub use figure::{Bar, BarChart, Figure, HeatMap, Histogram, LineChart, Panel, Panels, Point, Reference, Sample, Scale, Series};
-pub use files::{check_folder, read_results, save, save_json, save_page};
-pub use html::{duration, index_page, system_page};
+pub use figure::{Bar, BarChart, Figure, HeatMap, Histogram, LineChart, Panel, Panels, Point, Reference, Sample, Scale, Series, Shades};
+pub use files::{check_folder, read_results, save, save_document, save_json, save_page};
+pub use html::{Document, duration, index_page, system_page};
 pub use schema::{
     Claim, Direction, FigureFile, Machine, Paper, Profile, Results, SCHEMA, SYSTEM_SCHEMA, System, SystemReport, Threshold, Verdict,
 };

@@ -79,7 +79,8 @@ fn style() -> String {
          .gradus-figure .series .whisker{{stroke:var(--c)}}\
          .gradus-figure .dot{{fill:var(--surface);stroke:var(--ink);stroke-width:1.25}}\
          .gradus-figure .heat{{fill:var(--heat)}}.gradus-figure .cold{{fill:var(--cold)}}\
-         .gradus-figure .heat,.gradus-figure .cold{{stroke:var(--quiet);stroke-width:.5}}",
+         .gradus-figure .heat,.gradus-figure .cold{{stroke:var(--quiet);stroke-width:.5}}\
+         .gradus-figure .shades rect{{stroke:none}}",
         values(false),
         values(true)
     )

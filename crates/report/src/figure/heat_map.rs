@@ -37,20 +37,20 @@ pub struct HeatMap {
 }
 
 /// Lowest, highest and greatest absolute value.
-struct Range {
+pub(super) struct Range {
     low: f64,
     high: f64,
 }
 
 impl Range {
-    fn of(values: &[Vec<f64>]) -> Self {
+    pub(super) fn of(values: &[Vec<f64>]) -> Self {
         let finite = values.iter().flatten().copied().filter(|value| value.is_finite());
         let (low, high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
         if low <= high { Self { low, high } } else { Self { low: 0.0, high: 0.0 } }
     }
 
     /// Class and opacity of a value's shade.
-    fn shade(&self, value: f64) -> (&'static str, f64) {
+    pub(super) fn shade(&self, value: f64) -> (&'static str, f64) {
         // Zero is white as soon as there is something below it.
         if self.low < 0.0 && self.high >= 0.0 {
             let greatest = self.high.max(-self.low);
@@ -134,7 +134,7 @@ fn short(value: f64) -> String {
 }
 
 /// Five shades from the lowest to the highest value.
-fn colour_scale(range: &Range, left: f64, right: f64, top: f64) -> Markup {
+pub(super) fn colour_scale(range: &Range, left: f64, right: f64, top: f64) -> Markup {
     let (low, high) = (format_number(range.low), format_number(range.high));
     let from = left + text_width(&low) + 6.0;
     let step = 22.0;

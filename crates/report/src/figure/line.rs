@@ -1,7 +1,8 @@
 use maud::{Markup, html};
 
 use super::axis::{Axis, Scale};
-use super::draw::{Drawing, Key, Plot, WIDTH, colour, dashes, marker, n, points, text, text_width, whisker};
+use super::draw::{Drawing, Key, LINE, Plot, WIDTH, colour, dashes, marker, n, points, text, text_width, whisker, wrap};
+use super::heat_map::{Range, colour_scale};
 use super::{Figure, Reference};
 use crate::{Cell, Table};
 
@@ -46,6 +47,40 @@ pub struct LineChart {
     pub named_points: bool,
     /// Level lines to compare with.
     pub references: Vec<Reference>,
+    /// Shades behind the curves.
+    pub shades: Option<Shades>,
+}
+
+/// A function of both axes as shades: the darker the larger, or two hues around zero where there are both signs.
+///
+/// ```
+/// use gradus_report::{LineChart, Series, Shades};
+///
+/// let figure = LineChart {
+///     title: "Where the iteration converges".into(),
+///     alt: "Below the curve it does.".into(),
+///     series: vec![Series::new("limit", [(0.0, 2.0), (1.0, 1.0)])],
+///     shades: Some(Shades {
+///         label: "digits won by a step".into(),
+///         x: vec![0.0, 0.5, 1.0],
+///         y: vec![0.0, 1.0, 2.0],
+///         values: vec![vec![0.3, 0.2], vec![0.1, -0.4]],
+///     }),
+///     ..Default::default()
+/// }
+/// .figure("convergence");
+/// assert_eq!(figure.table.rows.len(), 2 + 4);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Shades {
+    /// What the shades measure, with its unit.
+    pub label: String,
+    /// The edges of the columns, one more than these, increasing.
+    pub x: Vec<f64>,
+    /// The edges of the rows, in the same way.
+    pub y: Vec<f64>,
+    /// One vector per row, the lowest first. A value that is missing or not finite leaves its cell empty.
+    pub values: Vec<Vec<f64>>,
 }
 
 /// One curve.
@@ -96,24 +131,30 @@ impl LineChart {
         let in_legend = self.series.iter().enumerate().filter(|(_, series)| !single(series));
         let lines = in_legend.map(|(i, series)| Key::Line(i, &series.name));
         let broad = span[1] - span[0] > WIDTH / 2.0;
+        let edges = |f: fn(&Shades) -> &Vec<f64>| self.shades.iter().flat_map(move |shades| f(shades).iter().copied());
         let plot = Plot {
             span,
-            x: Axis::around(all().map(|point| point.x), self.x_scale, if broad { 7 } else { 4 }),
-            y: Axis::around(heights.chain(levels), self.y_scale, 6),
+            x: Axis::around(all().map(|point| point.x).chain(edges(|shades| &shades.x)), self.x_scale, if broad { 7 } else { 4 }),
+            y: Axis::around(heights.chain(levels).chain(edges(|shades| &shades.y)), self.y_scale, 6),
             x_label: &self.x_label,
             y_label: &self.y_label,
             keys: lines.chain(self.references.iter().map(|reference| Key::Reference(&reference.name))).collect(),
             height: if broad { 210.0 } else { 130.0 },
         };
-        plot.draw(&self.references, |x, y| {
+        let drawing = plot.draw(&self.references, |x, y| {
             let named = self.series.iter().filter(|series| single(series));
             let place = |series: &Series| Some([x.place(series.points[0].x)?, y.place(series.points[0].y)?]);
             let named: Vec<_> = named.filter_map(|series| Some((series.name.as_str(), place(series)?))).collect();
             html! {
+                @if let Some(shades) = &self.shades { (shades.draw(x, y)) }
                 @for (i, series) in self.series.iter().enumerate() { (series.draw(i, x, y)) }
                 (names(&named, [x.place(x.range().0).unwrap_or(span[0]), span[1]]))
             }
-        })
+        });
+        match &self.shades {
+            Some(shades) => shades.explain(drawing, span),
+            None => drawing,
+        }
     }
 
     pub(super) fn table(&self) -> Table {
@@ -131,7 +172,71 @@ impl LineChart {
                 table.rows.push(row);
             }
         }
+        if let Some(shades) = &self.shades {
+            table.columns.push(shades.label.clone());
+            let width = table.columns.len();
+            table.rows.iter_mut().for_each(|row| row.resize(width, Cell::Missing));
+            for (x, y, value) in shades.cells() {
+                let mut row: Vec<Cell> = vec!["shades".into(), x.into(), y.into()];
+                row.resize(width - 1, Cell::Missing);
+                row.push(value.into());
+                table.rows.push(row);
+            }
+        }
         table
+    }
+}
+
+impl Shades {
+    /// Edges of a cell, from left to right and from below, with its value.
+    fn frames(&self) -> impl Iterator<Item = ([f64; 2], [f64; 2], f64)> + '_ {
+        let rows = self.y.windows(2).zip(&self.values);
+        rows.flat_map(|(y, row)| self.x.windows(2).zip(row).map(move |(x, value)| ([x[0], x[1]], [y[0], y[1]], *value)))
+            .filter(|(_, _, value)| value.is_finite())
+    }
+
+    /// The middle of each cell with its value.
+    fn cells(&self) -> impl Iterator<Item = (f64, f64, f64)> + '_ {
+        self.frames().map(|(x, y, value)| ((x[0] + x[1]) / 2.0, (y[0] + y[1]) / 2.0, value))
+    }
+
+    fn draw(&self, x: &Axis, y: &Axis) -> Markup {
+        let range = Range::of(&self.values);
+        // To the tenth that is written, so that neighbours leave no gap.
+        let tenth = |pixel: f64| (pixel * 10.0).round() / 10.0;
+        let place = |axis: &Axis, [from, to]: [f64; 2]| Some([tenth(axis.place(from)?), tenth(axis.place(to)?)]);
+        // Neighbours of the same shade are one shape.
+        let mut runs: Vec<([f64; 2], [f64; 2], &str, f64)> = Vec::new();
+        for (across, up, value) in self.frames() {
+            let (Some(across), Some(up)) = (place(x, across), place(y, up)) else { continue };
+            let (class, opacity) = range.shade(value);
+            let opacity = (opacity * 20.0).round() / 20.0;
+            match runs.last_mut() {
+                Some(last) if last.0[1] == across[0] && (last.1, last.2, last.3) == (up, class, opacity) => last.0[1] = across[1],
+                _ => runs.push((across, up, class, opacity)),
+            }
+        }
+        html! {
+            g class="shades" shape-rendering="crispEdges" {
+                @for ([left, right], [bottom, top], class, opacity) in runs {
+                    rect class=(class) fill-opacity=(opacity) x=(n(left)) y=(n(top)) width=(n(right - left)) height=(n(bottom - top)) {}
+                }
+            }
+        }
+    }
+
+    /// The chart with what the shades mean below it.
+    fn explain(&self, chart: Drawing, span: [f64; 2]) -> Drawing {
+        let [left, right] = [span[0] + 4.0, span[1] - 4.0];
+        let lines = wrap(&self.label, right - left);
+        let scale = chart.height + lines.len() as f64 * LINE + 4.0;
+        let line = |i: usize| chart.height + (i as f64 + 1.0) * LINE - 4.0;
+        let shapes = html! {
+            (chart.shapes)
+            @for (i, words) in lines.iter().enumerate() { (text(left, line(i), "start", "quiet", words)) }
+            (colour_scale(&Range::of(&self.values), left, right, scale))
+        };
+        Drawing { height: scale + 26.0, shapes }
     }
 }
 

@@ -17,7 +17,7 @@ pub use axis::Scale;
 pub use bar::{Bar, BarChart};
 pub use heat_map::HeatMap;
 pub use histogram::{Histogram, Sample};
-pub use line::{LineChart, Point, Series};
+pub use line::{LineChart, Point, Series, Shades};
 pub use panels::{Panel, Panels};
 
 use crate::Table;

@@ -43,6 +43,29 @@ fn line() -> LineChart {
 }
 
 #[test]
+fn shades_are_behind_the_curves_and_in_the_table() {
+    let shades = Shades {
+        label: "gain & loss".into(),
+        x: vec![0.0, 1.0, 2.0, 4.0],
+        y: vec![-1.0, 0.0, 1.0],
+        values: vec![vec![0.5, 0.5, -0.5], vec![f64::NAN, 0.25, 0.5]],
+    };
+    let chart = LineChart { shades: Some(shades), ..line() };
+    let (figure, plain) = (chart.figure("a"), line().figure("a"));
+    well_formed(&figure.svg);
+    let (_, group) = figure.svg.split_once("class=\"shades\"").unwrap();
+    let (group, after) = group.split_once("</g>").unwrap();
+    // The first two cells are alike, and one is empty.
+    assert_eq!(group.matches("<rect").count(), 4);
+    assert_eq!(group.matches("cold").count(), 1);
+    assert!(after.contains("class=\"mark\"") && after.contains("gain &amp; loss"));
+    assert_eq!(figure.table.rows.len(), plain.table.rows.len() + 5);
+    assert!(figure.table.rows.iter().all(|row| row.len() == figure.table.columns.len()));
+    assert_eq!(figure.table.rows[3][..3], [Cell::from("shades"), 0.5.into(), (-0.5).into()]);
+    assert_eq!(figure.table.rows[3].last(), Some(&Cell::from(0.5)));
+}
+
+#[test]
 fn names_at_points_leave_the_legend_and_each_other() {
     let named = ["one", "two", "three"].map(|name| Series::new(name, [(if name == "three" { 2.0 } else { 1.0 }, 1.0)]));
     let mut chart = LineChart { series: [&line().series[..], &named[..]].concat(), named_points: true, ..line() };
