@@ -2,22 +2,55 @@
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-/// A number of a formula: `f64`, a [`Dual`], an [`Interval`](crate::rigorous::Interval), or a dual of one of these.
+use crate::rigorous::Interval;
+
+/// A number of a formula: `f64`, an [`Interval`], a [`Symbol`](crate::expression::Symbol), or a [`Dual`] of one of these.
 ///
 /// ```
 /// use gradus_games::scalar::{Dual, Real};
 ///
 /// fn loss<R: Real>(x: R, y: R) -> R {
-///     x.clone().square() + x * y.sin()
+///     x.square() + x * y.sin()
 /// }
 ///
 /// assert_eq!(loss(3.0, 0.0), 9.0);
 /// let slope = loss(Dual::variable(3.0), Dual::constant(0.0)).slope;
 /// assert_eq!(slope, 6.0); // ∂/∂x
 /// ```
-pub trait Real: Clone + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + Neg<Output = Self> {
+pub trait Real:
+    Copy
+    + Neg<Output = Self>
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Add<f64, Output = Self>
+    + Sub<f64, Output = Self>
+    + Mul<f64, Output = Self>
+    + Div<f64, Output = Self>
+{
     /// The number `value`.
-    fn constant(value: f64) -> Self;
+    fn constant(value: f64) -> Self {
+        Self::rounded(value, Interval::point(value))
+    }
+
+    /// The number as an `f64`, if it is one.
+    fn number(self) -> Option<f64> {
+        None
+    }
+
+    /// A number that is no `f64`, by the one nearest to it and numbers around it.
+    fn rounded(nearest: f64, around: Interval) -> Self;
+
+    /// `π`.
+    fn pi() -> Self {
+        Self::rounded(std::f64::consts::PI, Interval::PI)
+    }
+
+    /// Euler's number `e`.
+    fn e() -> Self {
+        Self::rounded(std::f64::consts::E, Interval::E)
+    }
 
     /// `self²`.
     fn square(self) -> Self;
@@ -25,9 +58,9 @@ pub trait Real: Clone + Add<Output = Self> + Sub<Output = Self> + Mul<Output = S
     /// The power with a whole exponent. `0⁰` is 1.
     fn powi(self, exponent: i32) -> Self;
 
-    /// The power of a positive base with a constant exponent.
+    /// The power of a positive base.
     fn powf(self, exponent: f64) -> Self {
-        (self.ln() * Self::constant(exponent)).exp()
+        (self.ln() * exponent).exp()
     }
 
     /// `eˣ`.
@@ -68,6 +101,12 @@ pub trait Real: Clone + Add<Output = Self> + Sub<Output = Self> + Mul<Output = S
 impl Real for f64 {
     fn constant(value: f64) -> Self {
         value
+    }
+    fn number(self) -> Option<f64> {
+        Some(self)
+    }
+    fn rounded(nearest: f64, _: Interval) -> Self {
+        nearest
     }
     fn square(self) -> Self {
         self * self
@@ -115,7 +154,7 @@ pub(crate) fn power<R: Real>(base: R, mut exponent: u32, inverse: bool) -> R {
     let (mut square, mut product) = (base, R::constant(1.0));
     while exponent > 0 {
         if exponent % 2 == 1 {
-            product = product * square.clone();
+            product = product * square;
         }
         exponent /= 2;
         if exponent > 0 {
@@ -168,7 +207,7 @@ impl<R: Real> Sub for Dual<R> {
 impl<R: Real> Mul for Dual<R> {
     type Output = Self;
     fn mul(self, other: Self) -> Self {
-        let slope = self.slope * other.value.clone() + self.value.clone() * other.slope;
+        let slope = self.slope * other.value + self.value * other.slope;
         Self { value: self.value * other.value, slope }
     }
 }
@@ -176,11 +215,44 @@ impl<R: Real> Mul for Dual<R> {
 impl<R: Real> Div for Dual<R> {
     type Output = Self;
     fn div(self, other: Self) -> Self {
-        let value = self.value / other.value.clone();
-        let slope = (self.slope - value.clone() * other.slope) / other.value;
+        let value = self.value / other.value;
+        let slope = (self.slope - value * other.slope) / other.value;
         Self { value, slope }
     }
 }
+
+/// The four operations of a kind of number with an `f64` on the right.
+macro_rules! with_numbers {
+    ([$($generic:tt)*] $type:ty) => {
+        impl<$($generic)*> Add<f64> for $type {
+            type Output = Self;
+            fn add(self, other: f64) -> Self {
+                self + <Self as Real>::constant(other)
+            }
+        }
+        impl<$($generic)*> Sub<f64> for $type {
+            type Output = Self;
+            fn sub(self, other: f64) -> Self {
+                self - <Self as Real>::constant(other)
+            }
+        }
+        impl<$($generic)*> Mul<f64> for $type {
+            type Output = Self;
+            fn mul(self, other: f64) -> Self {
+                self * <Self as Real>::constant(other)
+            }
+        }
+        impl<$($generic)*> Div<f64> for $type {
+            type Output = Self;
+            fn div(self, other: f64) -> Self {
+                self / <Self as Real>::constant(other)
+            }
+        }
+    };
+}
+pub(crate) use with_numbers;
+
+with_numbers!([R: Real] Dual<R>);
 
 impl<R: Real> Neg for Dual<R> {
     type Output = Self;
@@ -190,65 +262,65 @@ impl<R: Real> Neg for Dual<R> {
 }
 
 impl<R: Real> Real for Dual<R> {
-    fn constant(value: f64) -> Self {
-        Dual::constant(R::constant(value))
+    fn rounded(nearest: f64, around: Interval) -> Self {
+        Dual::constant(R::rounded(nearest, around))
     }
     fn square(self) -> Self {
-        let (value, derivative) = (self.value.clone().square(), R::constant(2.0) * self.value.clone());
+        let (value, derivative) = (self.value.square(), self.value * 2.0);
         self.chain(value, derivative)
     }
     fn powi(self, exponent: i32) -> Self {
         if exponent == 0 {
             return Real::constant(1.0);
         }
-        let value = self.value.clone().powi(exponent);
+        let value = self.value.powi(exponent);
         // The least exponent has none below it.
-        let before = exponent.checked_sub(1).map_or_else(|| value.clone() / self.value.clone(), |less| self.value.clone().powi(less));
+        let before = exponent.checked_sub(1).map_or_else(|| value / self.value, |less| self.value.powi(less));
         self.chain(value, R::constant(f64::from(exponent)) * before)
     }
     fn exp(self) -> Self {
-        let value = self.value.clone().exp();
-        self.chain(value.clone(), value)
+        let value = self.value.exp();
+        self.chain(value, value)
     }
     fn ln(self) -> Self {
-        let (value, derivative) = (self.value.clone().ln(), R::constant(1.0) / self.value.clone());
+        let (value, derivative) = (self.value.ln(), R::constant(1.0) / self.value);
         self.chain(value, derivative)
     }
     fn sqrt(self) -> Self {
-        let value = self.value.clone().sqrt();
-        self.chain(value.clone(), R::constant(0.5) / value)
+        let value = self.value.sqrt();
+        self.chain(value, R::constant(0.5) / value)
     }
     fn sin(self) -> Self {
-        let (value, derivative) = (self.value.clone().sin(), self.value.clone().cos());
+        let (value, derivative) = (self.value.sin(), self.value.cos());
         self.chain(value, derivative)
     }
     fn cos(self) -> Self {
-        let (value, derivative) = (self.value.clone().cos(), -self.value.clone().sin());
+        let (value, derivative) = (self.value.cos(), -self.value.sin());
         self.chain(value, derivative)
     }
     fn tanh(self) -> Self {
-        let value = self.value.clone().tanh();
-        self.chain(value.clone(), R::constant(1.0) - value.square())
+        let value = self.value.tanh();
+        self.chain(value, R::constant(1.0) - value.square())
     }
     fn sinh(self) -> Self {
-        let (value, derivative) = (self.value.clone().sinh(), self.value.clone().cosh());
+        let (value, derivative) = (self.value.sinh(), self.value.cosh());
         self.chain(value, derivative)
     }
     fn cosh(self) -> Self {
-        let (value, derivative) = (self.value.clone().cosh(), self.value.clone().sinh());
+        let (value, derivative) = (self.value.cosh(), self.value.sinh());
         self.chain(value, derivative)
     }
     fn atan(self) -> Self {
-        let (value, derivative) = (self.value.clone().atan(), R::constant(1.0) / (R::constant(1.0) + self.value.clone().square()));
+        let (value, derivative) = (self.value.atan(), R::constant(1.0) / (R::constant(1.0) + self.value.square()));
         self.chain(value, derivative)
     }
     fn sigmoid(self) -> Self {
         // σ(x) σ(-x) and not σ (1 - σ), which loses what is left of 1.
-        let (value, derivative) = (self.value.clone().sigmoid(), self.value.clone().sigmoid() * (-self.value.clone()).sigmoid());
+        let (value, derivative) = (self.value.sigmoid(), self.value.sigmoid() * (-self.value).sigmoid());
         self.chain(value, derivative)
     }
     fn softplus(self) -> Self {
-        let (value, derivative) = (self.value.clone().softplus(), self.value.clone().sigmoid());
+        let (value, derivative) = (self.value.softplus(), self.value.sigmoid());
         self.chain(value, derivative)
     }
 }
@@ -261,23 +333,23 @@ mod tests {
     fn all<R: Real>(x: R) -> Vec<(&'static str, R)> {
         let one = R::constant(1.0);
         vec![
-            ("square", x.clone().square()),
-            ("powi 3", x.clone().powi(3)),
-            ("powi -2", x.clone().powi(-2)),
-            ("powi 0", x.clone().powi(0)),
-            ("powf", x.clone().powf(1.7)),
-            ("exp", x.clone().exp()),
-            ("ln", x.clone().ln()),
-            ("sqrt", x.clone().sqrt()),
-            ("sin", x.clone().sin()),
-            ("cos", x.clone().cos()),
-            ("tanh", x.clone().tanh()),
-            ("sinh", x.clone().sinh()),
-            ("cosh", x.clone().cosh()),
-            ("atan", x.clone().atan()),
-            ("sigmoid", x.clone().sigmoid()),
-            ("softplus", x.clone().softplus()),
-            ("quotient", (x.clone() - one.clone()) / (x.clone() * x.clone() + one)),
+            ("square", x.square()),
+            ("powi 3", x.powi(3)),
+            ("powi -2", x.powi(-2)),
+            ("powi 0", x.powi(0)),
+            ("powf", x.powf(1.7)),
+            ("exp", x.exp()),
+            ("ln", x.ln()),
+            ("sqrt", x.sqrt()),
+            ("sin", x.sin()),
+            ("cos", x.cos()),
+            ("tanh", x.tanh()),
+            ("sinh", x.sinh()),
+            ("cosh", x.cosh()),
+            ("atan", x.atan()),
+            ("sigmoid", x.sigmoid()),
+            ("softplus", x.softplus()),
+            ("quotient", (x - one) / (x * x + one)),
             ("negative", -x),
         ]
     }

@@ -1,6 +1,6 @@
 //! Bounds of eigenvalues and norms that hold for every matrix of an interval matrix.
 
-use nalgebra::{DMatrix, DVector, SymmetricEigen};
+use nalgebra::{DMatrix, DVector};
 
 use super::Interval;
 use super::rounding::{add_down, add_up, div_up, mul_up, sqrt_up};
@@ -8,6 +8,8 @@ use crate::scalar::Real;
 
 /// Times that a guess is loosened before a cruder bound is taken.
 const TRIES: u32 = 40;
+/// Times that a Perron vector is improved.
+const POWERS: u32 = 20;
 
 /// A lower bound of the eigenvalues of every symmetric matrix in `matrix`; `-∞` where an entry is unbounded.
 ///
@@ -39,7 +41,7 @@ pub fn least_eigenvalue(matrix: &DMatrix<Interval>) -> f64 {
     // The matrix in the middle, and how far the others are from it.
     let middle = DMatrix::from_fn(matrix.nrows(), matrix.ncols(), |i, j| matrix[(i.min(j), i.max(j))].midpoint());
     let away = largest_row_sum(&distances(matrix, &middle));
-    let guess = SymmetricEigen::new(middle.clone()).eigenvalues.min();
+    let guess = least_symmetric(&middle);
     let mut slack = 4.0 * f64::EPSILON * middle.nrows() as f64 * middle.norm().max(f64::MIN_POSITIVE);
     for _ in 0..TRIES {
         let least = guess - slack;
@@ -62,13 +64,13 @@ pub fn greatest_norm(matrix: &DMatrix<Interval>) -> f64 {
         return f64::INFINITY;
     }
     let sizes = matrix.map(Interval::magnitude);
-    let by_sizes = by_row_and_column_sums(&sizes).min(by_collatz_wielandt(&sizes));
     if matrix.nrows() == 1 || matrix.ncols() == 1 {
-        return by_sizes;
+        return of_vector(&sizes);
     }
+    let by_sizes = by_row_and_column_sums(&sizes).min(by_collatz_wielandt(&sizes));
     let middle = matrix.map(Interval::midpoint);
     let away = by_row_and_column_sums(&distances(matrix, &middle));
-    let guess = middle.singular_values().max();
+    let guess = norm(&middle);
     let mut slack = 4.0 * f64::EPSILON * middle.len() as f64;
     for _ in 0..TRIES {
         // Above every singular value if c² I - MᵀM is positive definite.
@@ -106,6 +108,47 @@ pub fn is_positive_definite(matrix: &DMatrix<Interval>) -> bool {
     true
 }
 
+/// Whether the symmetric part of every matrix in the block has no eigenvalue below `bound`.
+pub(crate) fn curvature_is_at_least(block: &DMatrix<Interval>, bound: f64) -> bool {
+    if block.len() == 1 {
+        return block[(0, 0)].lo() >= bound;
+    }
+    let symmetric = DMatrix::from_fn(block.nrows(), block.ncols(), |i, j| {
+        let part = if i == j { block[(i, i)] } else { (block[(i, j)] + block[(j, i)]) * 0.5 };
+        if i == j { part - Interval::point(bound) } else { part }
+    });
+    is_definite_around(&symmetric)
+}
+
+/// Whether the norm of every matrix in the block is at most `bound`.
+pub(crate) fn norm_is_at_most(block: &DMatrix<Interval>, bound: f64) -> bool {
+    let (m, n) = block.shape();
+    let sizes = block.map(Interval::magnitude);
+    if sizes.iter().all(|&size| size == 0.0) || m * n == 1 {
+        return sizes.iter().all(|&size| size <= bound);
+    }
+    let whole = DMatrix::from_fn(m + n, m + n, |i, j| match (i < m, j < m) {
+        (true, false) => block[(i, j - m)],
+        (false, true) => block[(j, i - m)],
+        _ => Interval::point(if i == j { bound } else { 0.0 }),
+    });
+    is_definite_around(&whole)
+}
+
+/// Whether every symmetric matrix in `matrix` is positive definite: that in the middle is, by more than the others are away; or the one
+/// with the least diagonal and the largest other entries, negated, is, whose form is never greater.
+fn is_definite_around(matrix: &DMatrix<Interval>) -> bool {
+    let row = |row: usize| {
+        let away = |entry: Interval| Interval::point((entry - Interval::point(entry.midpoint())).magnitude());
+        matrix.row(row).iter().fold(Interval::point(0.0), |sum, &entry| sum + away(entry)).hi()
+    };
+    let away = Interval::point((0..matrix.nrows()).map(row).fold(0.0, f64::max));
+    let middle =
+        matrix.map_with_location(|i, j, entry| Interval::point(entry.midpoint()) - if i == j { away } else { Interval::point(0.0) });
+    let least = matrix.map_with_location(|i, j, entry| Interval::point(if i == j { entry.lo() } else { -entry.magnitude() }));
+    is_positive_definite(&middle) || is_positive_definite(&least)
+}
+
 /// Upper bounds of the distances of entries from those of `middle`.
 fn distances(matrix: &DMatrix<Interval>, middle: &DMatrix<f64>) -> DMatrix<f64> {
     matrix.zip_map(middle, |entry, middle| add_up(entry.hi(), -middle).max(add_up(middle, -entry.lo())))
@@ -115,38 +158,81 @@ fn largest_row_sum(sizes: &DMatrix<f64>) -> f64 {
     sizes.row_iter().map(|row| row.iter().fold(0.0, |sum, &x| add_up(sum, x))).fold(0.0, f64::max)
 }
 
-/// `‖A‖₂² ≤ ‖A‖₁ ‖A‖_∞`.
-fn by_row_and_column_sums(sizes: &DMatrix<f64>) -> f64 {
-    sqrt_up(mul_up(largest_row_sum(sizes), largest_row_sum(&sizes.transpose())))
+fn largest_column_sum(sizes: &DMatrix<f64>) -> f64 {
+    sizes.column_iter().map(|column| column.iter().fold(0.0, |sum, &x| add_up(sum, x))).fold(0.0, f64::max)
 }
 
-/// `‖A‖₂² ≤ max (AᵀA v)_i / v_i` for a matrix that is not negative and any positive `v`, close where `v` is its Perron vector.
+/// `‖A‖₂² ≤ ‖A‖₁ ‖A‖_∞`.
+fn by_row_and_column_sums(sizes: &DMatrix<f64>) -> f64 {
+    sqrt_up(mul_up(largest_row_sum(sizes), largest_column_sum(sizes)))
+}
+
+/// `‖A‖₂² ≤ max (AᵀA v)_i / v_i` for a matrix that is not negative and any positive `v`, close where `v` is its Perron vector: that is
+/// looked for in plain numbers, and only what it proves is rounded up.
 fn by_collatz_wielandt(sizes: &DMatrix<f64>) -> f64 {
-    let times = |m: &DMatrix<f64>, v: &DVector<f64>| {
-        DVector::from_iterator(
-            m.nrows(),
-            m.row_iter().map(|row| row.iter().zip(v.iter()).fold(0.0, |sum, (&a, &x)| add_up(sum, mul_up(a, x)))),
-        )
-    };
-    let transpose = sizes.transpose();
-    let mut vector = DVector::from_element(sizes.ncols(), 1.0);
-    let mut least = f64::INFINITY;
-    for _ in 0..20 {
-        let next = times(&transpose, &times(sizes, &vector));
-        let square = next.iter().zip(vector.iter()).map(|(&a, &x)| div_up(a, x)).fold(0.0, f64::max);
-        least = least.min(sqrt_up(square));
+    let vector = about_perron(&sizes.tr_mul(sizes));
+    let rows = sizes.row_iter().map(|row| row.iter().zip(vector.iter()).fold(0.0, |sum, (&a, &x)| add_up(sum, mul_up(a, x))));
+    let image: Vec<f64> = rows.collect();
+    let columns = sizes.column_iter().map(|column| column.iter().zip(&image).fold(0.0, |sum, (&a, &x)| add_up(sum, mul_up(a, x))));
+    sqrt_up(columns.zip(vector.iter()).map(|(a, &x)| div_up(a, x)).fold(0.0, f64::max))
+}
+
+/// About the Perron vector of a symmetric matrix that is not negative: positive, and finite, whatever the matrix.
+fn about_perron(gram: &DMatrix<f64>) -> DVector<f64> {
+    // Entries stay positive; `max` drops what is no number.
+    let positive = |x: f64, greatest: f64| (x / greatest).clamp(1e-12, 1.0).max(1e-12);
+    let mut vector = DVector::from_element(gram.nrows(), 1.0);
+    if let (2, [a, b, _, d]) = (gram.nrows(), gram.as_slice()) {
+        let half = 0.5 * (a - d);
+        let long = half.abs() + half.hypot(*b);
+        vector[usize::from(half >= 0.0)] = positive(*b, long);
+        return vector;
+    }
+    let mut next = vector.clone();
+    for _ in 0..POWERS {
+        next.gemv(1.0, gram, &vector, 0.0);
         let greatest = next.max();
         if !(greatest > 0.0 && greatest.is_finite()) {
             break;
         }
-        // Entries stay positive.
-        vector = next.map(|x| (x / greatest).max(1e-12));
+        next.apply(|x| *x = positive(*x, greatest));
+        let moved = next.iter().zip(vector.iter()).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        std::mem::swap(&mut vector, &mut next);
+        if moved <= 4.0 * f64::EPSILON {
+            break;
+        }
     }
-    least
+    vector
+}
+
+/// `‖A‖₂` for a matrix of one row or column with these absolute values.
+fn of_vector(sizes: &DMatrix<f64>) -> f64 {
+    match sizes.as_slice() {
+        [size] => *size,
+        sizes => sqrt_up(sizes.iter().fold(0.0, |sum, &x| add_up(sum, mul_up(x, x)))),
+    }
+}
+
+/// The spectral norm, to rounding.
+pub(crate) fn norm(matrix: &DMatrix<f64>) -> f64 {
+    if let (2, [a, c, b, d]) = (matrix.nrows(), matrix.as_slice()) {
+        return 0.5 * ((a + d).hypot(c - b) + (a - d).hypot(b + c));
+    }
+    // Of the largest, squares lose nothing.
+    matrix.tr_mul(matrix).symmetric_eigenvalues().max().max(0.0).sqrt()
+}
+
+/// The least eigenvalue of a symmetric matrix, to rounding.
+pub(crate) fn least_symmetric(matrix: &DMatrix<f64>) -> f64 {
+    if let (2, [a, c, _, d]) = (matrix.nrows(), matrix.as_slice()) {
+        return 0.5 * (a + d) - (0.5 * (a - d)).hypot(*c);
+    }
+    matrix.symmetric_eigenvalues().min()
 }
 
 #[cfg(test)]
 mod tests {
+    use nalgebra::SymmetricEigen;
     use proptest::prelude::*;
 
     use super::*;

@@ -23,7 +23,7 @@ fn down(nearest: f64, lacks: f64, exact_infinity: bool) -> f64 {
 #[inline]
 fn product_lacks(a: f64, b: f64, p: f64) -> f64 {
     const HALF: f64 = 134_217_729.0; // 2²⁷ + 1
-    if !(p.abs() > SAFE && a.abs() < LARGE && b.abs() < LARGE) {
+    if !(p.abs() > SAFE && p.abs() < LARGE && a.abs() < LARGE && b.abs() < LARGE) {
         return f64::NAN;
     }
     let halves = |x: f64| {
@@ -133,6 +133,9 @@ mod tests {
         // Looks exact, as its error is too small to be a number, and is not.
         let (a, b) = (2f64.powi(-537) * (1.0 + 2f64.powi(-52)), 2f64.powi(-537) * (1.0 + 2f64.powi(-51)));
         assert!(mul_down(a, b) < mul_up(a, b));
+        // The product of the upper halves overflows, that of the numbers does not.
+        let (a, b) = (f64::from_bits(0x5fff_06c1_45c3_3116), f64::from_bits(0x5fe0_8088_7ecb_f742));
+        assert!((a * b).is_finite() && mul_down(a, b) == (a * b).next_down() && mul_up(a, b) == (a * b).next_up());
         assert_eq!((mul_down(1e308, 10.0), mul_up(1e308, 10.0)), (f64::MAX, f64::INFINITY));
         assert_eq!((add_down(-f64::MAX, -f64::MAX), add_up(-f64::MAX, -f64::MAX)), (f64::NEG_INFINITY, f64::MIN));
         assert_eq!((mul_down(1e-200, 1e-200), mul_up(1e-200, 1e-200)), (0f64.next_down(), 0f64.next_up()));

@@ -1,6 +1,8 @@
 //! Two players: closed forms.
 
 use super::{BlockBounds, SmallGainError};
+use crate::rigorous::Interval;
+use crate::scalar::Real;
 
 /// The ratios `w₂/w₁` of two weights at which a margin holds, from `low` to `high`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,7 +20,8 @@ impl Band {
     }
 }
 
-/// The timescale band of two players: the ratios of weights at which the margin is at least `margin`, if there are any.
+/// The timescale band of two players: the ratios of weights at which the margin is at least `margin`, if there are any; its ends are rounded
+/// inwards.
 ///
 /// # Errors
 /// [`SmallGainError::Dimension`] for another number of players.
@@ -26,17 +29,21 @@ pub fn timescale_band(bounds: &BlockBounds, margin: f64) -> Result<Option<Band>,
     if bounds.players() != 2 {
         return Err(SmallGainError::Dimension { what: "players of a band", expected: 2, got: bounds.players() });
     }
-    let [p, q] = [0, 1].map(|i| bounds.curvature[i] - margin);
+    let [p, q] = [0, 1].map(|i| Interval::point(bounds.curvature[i]) - Interval::point(margin));
     let (a, b) = (bounds.coupling[(0, 1)], bounds.coupling[(1, 0)]);
-    let (p, gain) = (p.min(q) * p.max(q), a * b);
-    if !(margin < bounds.curvature[0] && margin < bounds.curvature[1] && p >= gain) {
+    let gain = Interval::point(a) * b;
+    let p = p * q;
+    if !(margin < bounds.curvature[0] && margin < bounds.curvature[1] && p.hi() >= gain.lo()) {
         return Ok(None);
     }
     if b == 0.0 {
-        return Ok(Some(Band { low: a * a / (4.0 * p), high: f64::INFINITY }));
+        return Ok(Some(Band { low: (Interval::point(a).square() / (p * 4.0)).hi(), high: f64::INFINITY }));
     }
+    let rest = Interval::new((p - gain).lo().max(0.0), (p - gain).hi().max(0.0)).unwrap_or(Interval::ENTIRE);
     // The ends multiply to (L₁₂/L₂₁)²: the lower one by that, as its own formula cancels.
-    let high = (2.0 * p - gain + 2.0 * (p * (p - gain)).sqrt()) / (b * b);
-    let ratio = a / b;
-    Ok(Some(Band { low: ratio * (ratio / high), high }))
+    let high = (p * 2.0 - gain + (p * rest).sqrt() * 2.0) / Interval::point(b).square();
+    let ratio = Interval::point(a) / b;
+    let band = Band { low: (ratio * (ratio / high)).hi(), high: high.lo() };
+    // Of a single ratio, rounding leaves nothing.
+    Ok(Some(if band.low <= band.high { band } else { Band { low: a / b, high: a / b } }))
 }

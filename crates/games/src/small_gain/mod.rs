@@ -10,8 +10,9 @@
 //!
 //! so that simultaneous gradient play contracts at the rate `α(w)` towards at most one equilibrium in the region.
 //!
-//! [`block_bounds`] holds in spite of rounding. Margins, Lipschitz constants, bands and steps are computed in `f64` from bounds, and are
-//! as exact as that.
+//! [`Certifier`] bounds the blocks of a game on a region, finds the weights, and makes a [`Certificate`] of what follows, which [`check()`]
+//! verifies on its own; both hold in spite of rounding. Margins and Lipschitz constants of [`BlockBounds`] themselves, and weights, are
+//! computed to rounding.
 //!
 //! ```
 //! use gradus_games::small_gain::{BlockBounds, optimal_weights, timescale_band};
@@ -27,17 +28,51 @@
 //! # Ok::<(), gradus_games::small_gain::SmallGainError>(())
 //! ```
 
+mod advice;
 mod band;
+mod barrier;
+mod blocks;
+mod certificate;
+mod certify;
+pub mod checker;
+mod compare;
 mod components;
+mod estimate;
+mod family;
+mod grow;
+mod linear;
+mod map;
+mod monitor;
+mod objectives;
+mod per_box;
 mod perron;
+mod probe;
+mod refusal;
+mod scaled;
 mod search;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod tree;
+mod verified;
 mod weights;
 
+pub use advice::{Advice, Lowering, Raise, Sensitivity, advise};
 pub use band::{Band, timescale_band};
-pub use search::{Found, Search, block_bounds};
+pub use certificate::{Ball, Basis, Bound, Branch, Certificate, Cover, Equilibrium, Leaf, Projected, Rigor, Rule, Step};
+pub use certify::{Certified, Certifier, Inconclusive, Mode, Refused, Region, Verdict};
+pub use checker::{CertificateError, Verified, check};
+pub use compare::{Comparison, ComparisonReport, Outcome, Test, compare, compare_until};
+pub use estimate::{Estimate, Sampling, estimate, lipschitz_corrected};
+pub use family::LinearFamily;
+pub use grow::grow;
+pub use linear::{affine_rk4_limit, spectral_euler_threshold, spectral_rk4_threshold};
+pub use map::checker::check_map;
+pub use map::{FixedPoint, Invariant, MapCertificate, MapCertifier, MapLeaf, MapVerdict, Update};
+pub use monitor::{Monitor, Violation, certified_run, verify_trajectory};
+pub use objectives::{ChosenWeights, Objective, weight_band, weights_for};
+pub use refusal::Refusal;
+pub use search::{Found, Search, Tolerance, block_bounds};
 pub use steps::Rates;
 pub use weights::{WeightSolution, optimal_weights};
 
@@ -75,6 +110,32 @@ pub enum SmallGainError {
         /// The range it must lie in.
         expected: &'static str,
     },
+    /// A region that is none.
+    #[error(
+        "variable {variable} from {lo} to {hi}: each side must be finite with its lower end below its upper; only affine games take all points"
+    )]
+    InvalidRegion {
+        /// The variable, from 0.
+        variable: usize,
+        /// The lower end.
+        lo: f64,
+        /// The upper end.
+        hi: f64,
+    },
+    /// A game of which nothing is known on boxes.
+    #[error("the game is given by functions and known at points only: it can be estimated, but nothing holds on a region")]
+    NoEnclosure,
+    /// A margin that no weights have.
+    #[error("no weights have the margin {margin}: the greatest is {supremum}")]
+    Infeasible {
+        /// The margin; 0 for any that is positive.
+        margin: f64,
+        /// The greatest margin of any weights, or the least that none reaches.
+        supremum: f64,
+    },
+    /// The work was cancelled.
+    #[error("interrupted")]
+    Cancelled,
     /// Something that is not finite.
     #[error("{what} is not finite at or around {point:?}")]
     NonFinite {
@@ -83,6 +144,22 @@ pub enum SmallGainError {
         /// A point where, or the middle of a box in which.
         point: Vec<f64>,
     },
+}
+
+impl SmallGainError {
+    /// The name of the kind, for other programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Dimension { .. } => "Dimension",
+            Self::InvalidWeight { .. } => "InvalidWeight",
+            Self::InvalidBound { .. } => "InvalidBound",
+            Self::InvalidRegion { .. } => "InvalidRegion",
+            Self::NonFinite { .. } => "NonFinite",
+            Self::NoEnclosure => "NoEnclosure",
+            Self::Infeasible { .. } => "Infeasible",
+            Self::Cancelled => "Cancelled",
+        }
+    }
 }
 
 /// Bounds of the blocks of a game's Jacobian on a convex region.
@@ -113,15 +190,16 @@ impl BlockBounds {
         if let Some(&(what, got)) = sizes.iter().find(|(_, size)| *size != players) {
             return Err(SmallGainError::Dimension { what, expected: players, got });
         }
-        let check = |what: String, value: f64, holds: bool, expected| {
-            if holds && value.is_finite() { Ok(()) } else { Err(SmallGainError::InvalidBound { what, value, expected }) }
+        let check = |holds: bool, value: f64, expected, what: &dyn Fn() -> String| {
+            if holds && value.is_finite() { Ok(()) } else { Err(SmallGainError::InvalidBound { what: what(), value, expected }) }
         };
         for (i, (&mu, &own)) in curvature.iter().zip(&own_lipschitz).enumerate() {
-            check(format!("the curvature of player {i}"), mu, true, "finite")?;
-            check(format!("the own Lipschitz constant of player {i}"), own, own >= mu.abs(), "finite and at least the curvature's size")?;
+            check(true, mu, "finite", &|| format!("the curvature of player {i}"))?;
+            let expected = "finite and at least the curvature's size";
+            check(own >= mu.abs(), own, expected, &|| format!("the own Lipschitz constant of player {i}"))?;
             for (j, &bound) in coupling.row(i).iter().enumerate() {
                 let (holds, expected) = if i == j { (bound == 0.0, "0") } else { (bound >= 0.0, "finite and at least 0") };
-                check(format!("the coupling of player {i} to {j}"), bound, holds, expected)?;
+                check(holds, bound, expected, &|| format!("the coupling of player {i} to {j}"))?;
             }
         }
         Ok(Self { curvature, coupling, own_lipschitz })
@@ -152,7 +230,7 @@ impl BlockBounds {
     /// # Errors
     /// [`SmallGainError::Dimension`], [`SmallGainError::InvalidWeight`].
     pub fn margin(&self, weights: &[f64]) -> Result<f64, SmallGainError> {
-        self.check_weights(weights)?;
+        check_weights(weights, self.players())?;
         Ok(self.margin_at(weights))
     }
 
@@ -161,31 +239,45 @@ impl BlockBounds {
     /// # Errors
     /// [`SmallGainError::Dimension`], [`SmallGainError::InvalidWeight`].
     pub fn lipschitz(&self, weights: &[f64]) -> Result<f64, SmallGainError> {
-        self.check_weights(weights)?;
-        let scaled = self.scaled(weights);
+        check_weights(weights, self.players())?;
+        Ok(self.lipschitz_at(weights))
+    }
+
+    fn lipschitz_at(&self, weights: &[f64]) -> f64 {
         let own = DMatrix::from_diagonal(&nalgebra::DVector::from_column_slice(&self.own_lipschitz));
-        Ok((scaled + own).singular_values().max())
+        let scaled = self.scaled(weights) + own;
+        // The decompositions do not end for what is no number.
+        if scaled.iter().all(|entry| entry.is_finite()) { scaled.singular_values().max() } else { f64::INFINITY }
     }
 
-    fn check_weights(&self, weights: &[f64]) -> Result<(), SmallGainError> {
-        if weights.len() != self.players() {
-            return Err(SmallGainError::Dimension { what: "weights", expected: self.players(), got: weights.len() });
-        }
-        match weights.iter().position(|w| !(*w > 0.0 && w.is_finite())) {
-            Some(player) => Err(SmallGainError::InvalidWeight { player, value: weights[player] }),
-            None => Ok(()),
-        }
-    }
-
-    /// `√(w_i/w_j) L_ij`.
+    /// `√(w_i/w_j) L_ij`; 0 where `L_ij` is, whatever the weights.
     fn scaled(&self, weights: &[f64]) -> DMatrix<f64> {
-        DMatrix::from_fn(self.players(), self.players(), |i, j| (weights[i] / weights[j]).sqrt() * self.coupling[(i, j)])
+        DMatrix::from_fn(self.players(), self.players(), |i, j| match self.coupling[(i, j)] {
+            0.0 => 0.0,
+            coupling => (weights[i] / weights[j]).sqrt() * coupling,
+        })
+    }
+
+    /// `S`, whose least eigenvalue is the margin.
+    fn symmetric(&self, weights: &[f64]) -> DMatrix<f64> {
+        let scaled = self.scaled(weights);
+        let mut symmetric = -0.5 * (&scaled + scaled.transpose());
+        (0..self.players()).for_each(|i| symmetric[(i, i)] = self.curvature[i]);
+        symmetric
     }
 
     fn margin_at(&self, weights: &[f64]) -> f64 {
-        let scaled = self.scaled(weights);
-        let mut s = -0.5 * (&scaled + scaled.transpose());
-        (0..self.players()).for_each(|i| s[(i, i)] = self.curvature[i]);
-        SymmetricEigen::new(s).eigenvalues.min()
+        let symmetric = self.symmetric(weights);
+        if symmetric.iter().all(|entry| entry.is_finite()) { SymmetricEigen::new(symmetric).eigenvalues.min() } else { f64::NEG_INFINITY }
+    }
+}
+
+fn check_weights(weights: &[f64], players: usize) -> Result<(), SmallGainError> {
+    if weights.len() != players {
+        return Err(SmallGainError::Dimension { what: "weights", expected: players, got: weights.len() });
+    }
+    match weights.iter().position(|w| !(*w > 0.0 && w.is_finite())) {
+        Some(player) => Err(SmallGainError::InvalidWeight { player, value: weights[player] }),
+        None => Ok(()),
     }
 }

@@ -1,29 +1,30 @@
-//! The greatest eigenvalue of a non-negative matrix and its positive vector.
+//! Eigenvalues of Z-matrices and of non-negative matrices that have a positive vector.
 
 use nalgebra::{DMatrix, DVector};
 
 /// Steps after which the iteration is given up: it converges quadratically, in five or six.
-const MOST_STEPS: usize = 60;
+const MOST_STEPS: usize = 100;
 /// The relative distance of the Collatz–Wielandt bounds at which it ends.
 const TOLERANCE: f64 = 1e-15;
 
-/// The Perron value of an irreducible non-negative matrix and its vector, with sum 1, by Noda's iteration (1971): inverse iteration
-/// that is shifted to the upper Collatz–Wielandt bound, which falls towards the value.
-pub(super) fn perron(matrix: &DMatrix<f64>) -> (f64, DVector<f64>) {
+/// The eigenvalue of least real part of a Z-matrix (none of whose entries off the diagonal is positive) and its vector, with sum 1, by
+/// Noda's iteration (1971): inverse iteration that is shifted to the lower Collatz–Wielandt bound, which rises towards the value. Of a
+/// reducible matrix, the value is a guess, and the vector is positive and proves the lower bound.
+pub(super) fn least(matrix: &DMatrix<f64>) -> (f64, DVector<f64>) {
     let count = matrix.nrows();
     let mut vector = DVector::from_element(count, 1.0 / count as f64);
     let mut best = bounds(matrix, &vector);
     for _ in 0..MOST_STEPS {
         let [lower, upper] = best;
-        if upper - lower <= TOLERANCE * upper {
+        if upper - lower <= TOLERANCE * upper.abs().max(lower.abs()) {
             break;
         }
-        let shifted = DMatrix::from_diagonal_element(count, count, upper) - matrix;
+        let shifted = matrix - DMatrix::from_diagonal_element(count, count, lower);
         let Some(next) = shifted.lu().solve(&vector) else { break };
         let next = &next / next.sum();
         let bounds = bounds(matrix, &next);
-        // At the end rounding decides: the vector with the closest bounds is kept.
-        if !next.iter().all(|x| *x > 0.0 && x.is_finite()) || bounds[1] - bounds[0] >= upper - lower {
+        // The lower bound rises until rounding decides.
+        if !next.iter().all(|x| *x > 0.0 && x.is_finite()) || bounds[0] <= lower || bounds[0].is_nan() {
             break;
         }
         (vector, best) = (next, bounds);
@@ -31,7 +32,13 @@ pub(super) fn perron(matrix: &DMatrix<f64>) -> (f64, DVector<f64>) {
     (0.5 * (best[0] + best[1]), vector)
 }
 
-/// The least and the greatest `(B x)_i / x_i`, between which the Perron value lies.
+/// The Perron value of a non-negative matrix and its vector, with sum 1; of a reducible one as said of [`least`].
+pub(super) fn perron(matrix: &DMatrix<f64>) -> (f64, DVector<f64>) {
+    let (value, vector) = least(&-matrix);
+    (-value, vector)
+}
+
+/// The least and the greatest `(A x)_i / x_i`, between which the value lies.
 fn bounds(matrix: &DMatrix<f64>, vector: &DVector<f64>) -> [f64; 2] {
     let ratios = (matrix * vector).component_div(vector);
     [ratios.min(), ratios.max()]

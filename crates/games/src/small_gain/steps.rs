@@ -1,12 +1,15 @@
 //! Steps at which the discretised dynamics contract, from a margin `α` and a Lipschitz constant `β` in one metric.
 
 use super::SmallGainError;
+use super::checker::rk4_slope;
+use crate::rigorous::Interval;
+use crate::scalar::Real;
 
 /// Margin and Lipschitz constant of a pseudo-gradient in one metric, `0 < α ≤ β`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rates {
-    margin: f64,
-    lipschitz: f64,
+    pub(super) margin: f64,
+    pub(super) lipschitz: f64,
 }
 
 impl Rates {
@@ -25,9 +28,25 @@ impl Rates {
         Ok(Self { margin, lipschitz })
     }
 
-    /// The supremum `2 α / β²` of the steps at which projected gradient play (Euler) contracts.
+    /// The margin `α`.
+    pub fn margin(self) -> f64 {
+        self.margin
+    }
+
+    /// The Lipschitz constant `β`.
+    pub fn lipschitz(self) -> f64 {
+        self.lipschitz
+    }
+
+    /// Both, for computing with outward rounding.
+    fn intervals(self) -> [Interval; 2] {
+        [self.margin, self.lipschitz].map(Interval::point)
+    }
+
+    /// The supremum `2 α / β²` of the steps at which projected gradient play (Euler) contracts, rounded down.
     pub fn euler_limit(self) -> f64 {
-        2.0 * (self.margin / self.lipschitz) / self.lipschitz
+        let [alpha, beta] = self.intervals();
+        (alpha * 2.0 / beta / beta).lo()
     }
 
     /// The step `α / β²` at which it contracts most.
@@ -37,21 +56,23 @@ impl Rates {
 
     /// The supremum `2 / β` of the steps at which it contracts if the Jacobian, scaled by the metric, is symmetric, as in potential games.
     pub fn symmetric_euler_limit(self) -> f64 {
-        2.0 / self.lipschitz
+        (Interval::point(2.0) / self.lipschitz).lo()
     }
 
-    /// By what a step `h` of gradient play multiplies distances at most, `√(1 - 2hα + h²β²)`; below 1 under [`Rates::euler_limit`].
+    /// By what a step `h` of gradient play multiplies distances at most, `√(1 - 2hα + h²β²)`, rounded up; below 1 under
+    /// [`Rates::euler_limit`].
     pub fn euler_factor(self, h: f64) -> f64 {
-        (1.0 - 2.0 * h * self.margin + (h * self.lipschitz).powi(2)).max(0.0).sqrt()
+        let ([alpha, beta], h) = (self.intervals(), Interval::point(h));
+        root(Interval::point(1.0) - (h * alpha * 2.0 - h.square() * beta.square()))
     }
 
-    /// By what a step `h` of the classical Runge–Kutta method multiplies distances at most, for nonlinear fields too.
+    /// By what a step `h` of the classical Runge–Kutta method multiplies distances at most, for nonlinear fields too, rounded up.
     pub fn rk4_factor(self, h: f64) -> f64 {
-        (1.0 + h * self.rk4_slope(h)).max(0.0).sqrt()
+        root(Interval::point(1.0) + self.rk4_slope(h) * h)
     }
 
     /// The supremum of the steps at which the classical Runge–Kutta method contracts, for nonlinear fields too: the bounds of the stages'
-    /// differences hold for every field with these rates. It tends to `α / β²` for small `α / β`.
+    /// differences hold for every field with these rates. It tends to `α / β²` for small `α / β`. Rounded down.
     pub fn rk4_limit(self) -> f64 {
         // The slope grows with the step: it is negative at 0 and positive at 3 / β.
         let (mut low, mut high) = (0.0, 3.0 / self.lipschitz);
@@ -60,24 +81,22 @@ impl Rates {
             if middle <= low || middle >= high {
                 return low;
             }
-            if self.rk4_slope(middle) < 0.0 { low = middle } else { high = middle }
+            if self.rk4_slope(middle).hi() < 0.0 { low = middle } else { high = middle }
         }
+    }
+
+    /// The step `2.5 / β` of the classical Runge–Kutta method that is usual for linear fields: their iterates converge in the end, and need
+    /// not at first; of nonlinear fields it says nothing. The stability region holds the half disc of radius 2.6.
+    pub fn rk4_guideline(self) -> f64 {
+        (Interval::point(2.5) / self.lipschitz).lo()
     }
 
     /// `(q² - 1) / h` of the bound `q` of a step: negative where the step contracts, and so do all smaller ones.
     ///
     /// Not `q` itself, which differs from 1 by less than rounding errors for small `α / β`.
-    fn rk4_slope(self, h: f64) -> f64 {
-        let (alpha, beta) = (self.margin, self.lipschitz);
-        let z = h * beta;
-        // How far the differences of the stages are apart at most, and at least, as multiples of the difference at the beginning.
-        let u2 = 1.0 + 0.5 * z;
-        let u3 = 1.0 + 0.5 * z * u2;
-        let u4 = 1.0 + z * u3;
-        let [l2, l3, l4] = [0.5 * z, 0.5 * z * u2, z * u3].map(|moved| f64::max(0.0, 1.0 - moved));
-        let monotone = (alpha * (1.0 + 2.0 * l2 * l2 + 2.0 * l3 * l3 + l4 * l4) - h * beta * beta * (u2 + u2 * u3 + u3 * u4)) / 6.0;
-        let lipschitz = beta * (1.0 + 2.0 * u2 + 2.0 * u3 + u4) / 6.0;
-        -2.0 * monotone + h * lipschitz * lipschitz
+    fn rk4_slope(self, h: f64) -> Interval {
+        let [alpha, beta] = self.intervals();
+        rk4_slope(alpha, beta, Interval::point(h))
     }
 
     /// The squared radius within which stochastic gradient play with step `h` ends, `h σ² / (2α - hβ²)`, where the gradients' errors have
@@ -86,6 +105,16 @@ impl Rates {
         let rest = 2.0 * self.margin - h * self.lipschitz * self.lipschitz;
         if rest > 0.0 { h * variance / rest } else { f64::INFINITY }
     }
+}
+
+/// The root of a number that is not negative, rounded up.
+fn root(square: Interval) -> f64 {
+    let mut root = square.hi().max(0.0).sqrt();
+    // As the checker squares it.
+    while root.is_finite() && Interval::point(root).square().lo() < square.hi() {
+        root = root.next_up();
+    }
+    root
 }
 
 #[cfg(test)]
@@ -159,7 +188,7 @@ mod tests {
                 prop_assert!(apart(euler(x), euler(y)) <= rates.euler_factor(h) * apart(x, y) * (1.0 + 1e-12));
                 let h = share * rates.rk4_limit();
                 prop_assert!(apart(rk4(&f, x, h), rk4(&f, y, h)) <= rates.rk4_factor(h) * apart(x, y) * (1.0 + 1e-12));
-                prop_assert!(share >= 1.0 || rates.rk4_slope(h) < 0.0);
+                prop_assert!(share >= 1.0 || rates.rk4_slope(h).hi() < 0.0);
             }
         }
     }

@@ -139,6 +139,20 @@ mod properties {
             prop_assert!(stronger.margin(weights).unwrap() <= margin + 1e-11 && optimal_weights(&stronger).supremum <= optimal_weights(&bounds).supremum + 1e-11);
         }
 
+        #[test]
+        fn the_order_of_players_does_not_matter(bounds in random_bounds(), turn in 1usize..6) {
+            let n = bounds.players();
+            let place = |i: usize| (i + turn) % n;
+            let own = (0..n).map(|i| bounds.own_lipschitz()[place(i)]).collect();
+            let coupling = DMatrix::from_fn(n, n, |i, j| bounds.coupling()[(place(i), place(j))]);
+            let turned = BlockBounds::new((0..n).map(|i| bounds.curvature()[place(i)]).collect(), coupling, own).unwrap();
+            let [before, after] = [&bounds, &turned].map(optimal_weights);
+            prop_assert!((before.supremum - after.supremum).abs() < 1e-11 * (1.0 + before.supremum.abs()));
+            prop_assert_eq!(before.attained, after.attained);
+            let weights: Vec<f64> = (0..n).map(|i| before.weights[place(i)]).collect();
+            prop_assert!((turned.margin(&weights).unwrap() - before.margin).abs() < 1e-10 * (1.0 + before.margin.abs()));
+        }
+
         /// The margin is below that of any Jacobian with these bounds, here with blocks of one dimension.
         #[test]
         fn margins_hold_for_jacobians_within_the_bounds(bounds in random_bounds(), weights in random_weights(), share in prop::collection::vec(-1.0..=1.0, 36), more in prop::collection::vec(0.0..3.0, 6)) {

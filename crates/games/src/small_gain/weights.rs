@@ -4,7 +4,7 @@ use nalgebra::DMatrix;
 
 use super::BlockBounds;
 use super::components::strongly_connected;
-use super::perron::perron;
+use super::perron::least;
 
 /// Couplings below this, relative to a player's greatest own bound, are rounding errors of 0 to the choice of weights.
 const DUST: f64 = 1e-14;
@@ -97,14 +97,12 @@ impl Component {
         if let &[player] = members {
             return Self { margin: bounds.curvature[player], weights: vec![1.0], level: 0 };
         }
-        let greatest = members.iter().map(|&i| bounds.curvature[i]).fold(f64::NEG_INFINITY, f64::max);
-        // `sI - A`, which is not negative.
         let matrix = DMatrix::from_fn(members.len(), members.len(), |a, b| {
             let (i, j) = (members[a], members[b]);
-            if i == j { greatest - bounds.curvature[i] } else { bounds.coupling[(i, j)] }
+            if i == j { bounds.curvature[i] } else { -bounds.coupling[(i, j)] }
         });
-        let ((value, x), (_, y)) = (perron(&matrix), perron(&matrix.transpose()));
+        let ((margin, x), (_, y)) = (least(&matrix), least(&matrix.transpose()));
         let weights = y.component_div(&x);
-        Self { margin: greatest - value, weights: weights.iter().copied().collect(), level: 0 }
+        Self { margin, weights: weights.iter().copied().collect(), level: 0 }
     }
 }
