@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use gradus_report::Profile;
 
-/// Gradient-based learning beyond plain training: runs papers' claims again.
+/// Gradient-based learning beyond plain training: runs papers' claims again, and certifies games.
 ///
 /// Exit status: 0 every gated claim that the profile measures holds; 1 one does not, or a data file is bad;
 /// 2 wrong use; 3 inconclusive; 130 interrupted.
@@ -20,6 +20,68 @@ pub(crate) enum Command {
     List(List),
     /// Run systems' experiments and write a report
     Reproduce(Reproduce),
+    /// Prove that gradient play of a game converges, or say why it need not
+    Certify(Certify),
+    /// Check a certificate, without what made it
+    Verify(Verify),
+}
+
+/// Exit status: 0 certified; 1 refused; 2 a bad game file or wrong use; 3 inconclusive.
+#[derive(Debug, Args)]
+pub(crate) struct Certify {
+    /// The game, as JSON (`gradus-game/1`); `-` for standard input
+    #[arg(value_name = "GAME.json")]
+    pub(crate) game: PathBuf,
+    /// Print the verdict as JSON (`gradus-verdict/1`), and nothing else
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write the certificate (`sgn-cert/1`), if there is one
+    #[arg(long, value_name = "CERT.json")]
+    pub(crate) cert: Option<PathBuf>,
+    /// One bound for the whole region, or a margin in each box of it
+    #[arg(long, default_value = "uniform", value_parser = ["uniform", "per-box"])]
+    pub(crate) mode: String,
+    /// Take these weights, and do not look for the best ones
+    #[arg(long, value_name = "W1,..,WN", allow_hyphen_values = true)]
+    pub(crate) weights: Option<String>,
+    /// How far bounds may be from what is met in the region; without it, 1e-6 times the larger of 1 and the bound
+    #[arg(long, value_name = "T", value_parser = tolerance)]
+    pub(crate) tol: Option<f64>,
+    /// The most boxes that the region is cut into
+    #[arg(long, value_name = "B", default_value_t = 200_000, value_parser = boxes)]
+    pub(crate) max_boxes: usize,
+    /// Number of threads; without it, one per processor. Results do not depend on it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) threads: Option<u32>,
+    /// Draw the certificate, or what is known without one, as a page
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// Write the verdict as JSON to a file, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+}
+
+/// Exit status: 0 it holds; 1 it does not; 2 a file that cannot be read, a bad game file or wrong use.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The certificate
+    #[arg(value_name = "CERT.json")]
+    pub(crate) certificate: PathBuf,
+    /// The game that it is of: its bounds are checked, too
+    #[arg(long, value_name = "GAME.json")]
+    pub(crate) game: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn tolerance(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "expected a number".to_string())?;
+    if value > 0.0 && value.is_finite() { Ok(value) } else { Err("expected a positive number".into()) }
+}
+
+fn boxes(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&boxes| boxes > 0).ok_or_else(|| "expected a whole number from 1 on".into())
 }
 
 #[derive(Debug, Args)]

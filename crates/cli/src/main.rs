@@ -1,12 +1,14 @@
-//! The gradus command: list and reproduce papers.
+//! The gradus command: list and reproduce papers, certify games.
 
 mod arguments;
+mod certify;
 mod list;
 mod panic;
 mod progress;
 mod reproduce;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -64,6 +66,12 @@ enum Failure {
     NothingToRun,
     #[error("interrupted; --resume goes on from the finished parts in {0}")]
     Interrupted(String),
+    #[error("{0}")]
+    Game(String),
+    #[error("{0}")]
+    Rejected(String),
+    #[error("interrupted")]
+    Stopped,
     #[error(transparent)]
     Experiment(#[from] ExperimentError),
     #[error(transparent)]
@@ -78,7 +86,7 @@ impl Failure {
     /// The exit status.
     fn status(&self) -> u8 {
         match self {
-            Self::Usage(_) => 2,
+            Self::Usage(_) | Self::Game(_) => 2,
             Self::Experiment(
                 ExperimentError::UnknownOption { .. }
                 | ExperimentError::OptionValue { .. }
@@ -86,8 +94,8 @@ impl Failure {
                 | ExperimentError::NoData { .. },
             ) => 2,
             Self::NothingToRun => 3,
-            Self::Interrupted(_) | Self::Experiment(ExperimentError::Interrupted(_)) => 130,
-            Self::Experiment(_) | Self::Report(_) | Self::Panic(_) | Self::Output(_) => 1,
+            Self::Interrupted(_) | Self::Stopped | Self::Experiment(ExperimentError::Interrupted(_)) => 130,
+            Self::Rejected(_) | Self::Experiment(_) | Self::Report(_) | Self::Panic(_) | Self::Output(_) => 1,
         }
     }
 }
@@ -131,6 +139,8 @@ fn run(arguments: impl IntoIterator<Item = OsString>, session: &mut Session) -> 
         Ok(arguments) => match arguments.command {
             Command::List(request) => list::run(&request, session).map(|()| 0),
             Command::Reproduce(request) => reproduce::run(&request, session),
+            Command::Certify(request) => certify::run(&request, session),
+            Command::Verify(request) => verify::run(&request, session),
         },
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             session.print(&error.to_string()).map(|()| 0)

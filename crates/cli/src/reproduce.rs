@@ -145,7 +145,7 @@ fn check_files(request: &Reproduce, experiments: &[&Experiment]) -> Result<Optio
     request.compare.as_deref().map(|path| read_results(path).map_err(of("--compare"))).transpose()
 }
 
-fn set_threads(threads: Option<u32>) -> Result<(), Failure> {
+pub(crate) fn set_threads(threads: Option<u32>) -> Result<(), Failure> {
     let Some(threads) = threads else { return Ok(()) };
     let built = rayon::ThreadPoolBuilder::new().num_threads(threads as usize).build_global();
     built.map_err(|error| Failure::Usage(format!("--threads {threads}: {error}")))
