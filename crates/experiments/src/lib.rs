@@ -66,6 +66,7 @@ mod error;
 mod experiment;
 mod fisher_merging;
 mod icl_gradient_descent;
+mod small_gain_nash;
 
 pub use claim::{Bound, ClaimSpec, PaperValue};
 pub use common::statistics::{mean, student_interval};
@@ -74,6 +75,7 @@ pub use error::ExperimentError;
 pub use experiment::{ByProfile, Experiment, OptionKind, OptionSpec, Outcome, Reproduction, Status, reproduce};
 pub use gradus_base::Interrupted;
 pub use gradus_report::Profile;
+pub use small_gain_nash::certificate_figures;
 
 /// Every experiment, by slug. A new one is its module above and its line here.
-pub static ALL: &[&Experiment] = &[&fisher_merging::EXPERIMENT, &icl_gradient_descent::EXPERIMENT];
+pub static ALL: &[&Experiment] = &[&fisher_merging::EXPERIMENT, &icl_gradient_descent::EXPERIMENT, &small_gain_nash::EXPERIMENT];

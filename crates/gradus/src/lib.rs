@@ -42,6 +42,7 @@ mod pages {
         layers: "../../../docs/src/guide/layers.md",
         training: "../../../docs/src/guide/training.md",
         checkpoints: "../../../docs/src/guide/checkpoints.md",
+        games: "../../../docs/src/guide/games.md",
         merging: "../../../docs/src/guide/merging.md",
     }
 }
