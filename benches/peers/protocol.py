@@ -1,7 +1,7 @@
 """How a peer talks to the benchmark: one command a line on standard input, one line of JSON as the answer.
 
     version                      → the library's version
-    load     W1 FILE             → reads the inputs (safetensors)
+    load     W1 FILE             → reads the inputs (safetensors, unless the peer says otherwise)
     outputs  W1 FILE             → does the work once from the start and writes what comes out
     run      W1 WARM_UP CALLS    → resets, calls WARM_UP times untimed and CALLS times timed; the times in ms
     quit
@@ -51,11 +51,21 @@ def timed(workload, warm_up, calls):
     return times
 
 
-def serve(version, makers):
-    """Answers commands until `quit`. `makers` maps a workload's name to a function of its inputs."""
+def arrays():
+    """How inputs are read and outputs written: as safetensors."""
     import numpy as np
     from safetensors.numpy import load_file, save_file
 
+    def save(outputs, file):
+        # As float32, contiguous and writable, which the format asks for.
+        save_file({name: np.array(x, dtype=np.float32, order="C") for name, x in outputs.items()}, file)
+
+    return load_file, save
+
+
+def serve(version, makers, files=None):
+    """Answers commands until `quit`. `makers` maps a workload's name to a function of its inputs; `files` are how to read and write."""
+    load, save = files or arrays()
     ready = {}
     for line in sys.stdin:
         command, *words = line.rstrip("\n").split("\t")
@@ -66,10 +76,9 @@ def serve(version, makers):
             elif command == "version":
                 result = version
             elif command == "load":
-                ready[words[0]] = makers[words[0]](load_file(words[1]))
+                ready[words[0]] = makers[words[0]](load(words[1]))
             elif command == "outputs":
-                # As float32, contiguous and writable, which the format asks for.
-                save_file({name: np.array(x, dtype=np.float32, order="C") for name, x in ready[words[0]].outputs().items()}, words[1])
+                save(ready[words[0]].outputs(), words[1])
             elif command == "run":
                 result = timed(ready[words[0]], int(words[1]), int(words[2]))
             else:

@@ -3,7 +3,6 @@
 //! `cargo xtask bench --peers` builds it, installs the peers and runs it.
 
 mod arguments;
-mod cores;
 mod limits;
 mod peer;
 mod report;
@@ -17,6 +16,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use arguments::Arguments;
+use gradus_benches_common::{bind, machine};
 use limits::Limits;
 use peer::Peer;
 use report::{Machine, Own, Results, Row, Turns};
@@ -80,7 +80,7 @@ fn folder() -> PathBuf {
 fn bench(arguments: &Arguments) -> Result<bool, Failure> {
     let mut machine = Machine::describe(arguments.threads, arguments.rounds);
     // Before any thread or peer is started: they inherit it.
-    cores::bind(arguments.threads);
+    bind(arguments.threads);
     rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build_global()?;
     let folder = folder();
     for part in ["inputs", "outputs"] {
@@ -97,7 +97,7 @@ fn bench(arguments: &Arguments) -> Result<bool, Failure> {
     }
     let mut limits = with_limits.then(Limits::measure);
     let mut idle = Idle::new(&peers);
-    let before = report::other_work(&idle.running());
+    let before = machine::other_work(&idle.running());
     let start = Instant::now();
     for round in 0..arguments.rounds {
         eprintln!("round {} of {}", round + 1, arguments.rounds);
@@ -114,7 +114,7 @@ fn bench(arguments: &Arguments) -> Result<bool, Failure> {
             }
         }
     }
-    let others = before.zip(report::other_work(&idle.running())).map(|(before, after)| (after - before) / start.elapsed().as_secs_f64());
+    let others = before.zip(machine::other_work(&idle.running())).map(|(before, after)| (after - before) / start.elapsed().as_secs_f64());
     machine.finish(&peers, idle.shares(), others);
     let costs: Vec<Cost> = ours.iter().map(|workload| workload.cost).collect();
     let roofline = limits.map(|limits| Roofline::new(limits, &turns, &costs));
@@ -186,7 +186,7 @@ impl Idle {
     /// A turn of the side `active`, after the pause.
     fn around<R>(&mut self, active: usize, turn: impl FnOnce() -> R) -> R {
         std::thread::sleep(PAUSE);
-        let used = |id: Option<u32>| report::processor_time(id?);
+        let used = |id: Option<u32>| machine::processor_time(id?);
         let before: Vec<_> = self.processes.iter().map(|&id| used(id)).collect();
         let start = Instant::now();
         let result = turn();

@@ -1,13 +1,11 @@
-//! A peer: a process that reads one command a line and answers each with one line of JSON.
+//! The peers, each a process of its own.
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use gradus_benches_common::{Link, median};
 use gradus_checkpoint::Checkpoint;
 use serde_json::Value;
 
-use crate::statistics;
 use crate::workloads::Workload;
 
 /// A peer. What goes wrong with it is a message for its rows, not the end of the run.
@@ -17,13 +15,6 @@ pub(crate) struct Peer {
     /// Its version; empty where it does not run.
     pub(crate) version: String,
     link: Result<Link, String>,
-}
-
-/// A running process.
-struct Link {
-    process: Child,
-    commands: ChildStdin,
-    answers: BufReader<ChildStdout>,
 }
 
 /// What the Rust frameworks run: neither has per-example gradients or forward mode, and second derivatives and Jacobians are out
@@ -58,7 +49,7 @@ impl Peer {
 
     /// The process id; none where it does not run.
     pub(crate) fn id(&self) -> Option<u32> {
-        self.link.as_ref().ok().map(|link| link.process.id())
+        self.link.as_ref().ok().map(Link::id)
     }
 
     /// Reads the inputs of a workload, does it once and returns what came out.
@@ -72,54 +63,10 @@ impl Peer {
     pub(crate) fn time(&mut self, workload: &Workload) -> Result<f64, String> {
         let answer = self.ask(&format!("run\t{}\t{}\t{}", workload.name, workload.warm_up(), workload.calls))?;
         let times: Vec<f64> = answer.as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
-        if times.len() == workload.calls { Ok(statistics::median(&times)) } else { Err(format!("{} times came back", times.len())) }
+        if times.len() == workload.calls { Ok(median(&times)) } else { Err(format!("{} times came back", times.len())) }
     }
 
     fn ask(&mut self, command: &str) -> Result<Value, String> {
         self.link.as_mut().map_err(|message| message.clone())?.ask(command)
-    }
-}
-
-impl Link {
-    fn start(program: &Path, first: &Path, threads: usize) -> Result<Self, String> {
-        let count = threads.to_string();
-        let mut process = Command::new(program)
-            .arg(first)
-            .arg(&count)
-            // NPROC is the size of XLA's thread pool, RAYON_NUM_THREADS that of the Rust frameworks.
-            .envs(["OMP_NUM_THREADS", "MKL_NUM_THREADS", "NPROC", "RAYON_NUM_THREADS"].map(|key| (key, &count)))
-            .env("JAX_PLATFORMS", "cpu")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("cannot run {}: {error}", program.display()))?;
-        match (process.stdin.take(), process.stdout.take()) {
-            (Some(commands), Some(answers)) => Ok(Self { process, commands, answers: BufReader::new(answers) }),
-            _ => Err("the process has no pipes".into()),
-        }
-    }
-
-    fn ask(&mut self, command: &str) -> Result<Value, String> {
-        writeln!(self.commands, "{command}")
-            .and_then(|()| self.commands.flush())
-            .map_err(|error| format!("the peer has ended: {error}"))?;
-        let mut line = String::new();
-        self.answers.read_line(&mut line).map_err(|error| error.to_string())?;
-        if line.is_empty() {
-            return Err("the peer has ended; its messages are above".into());
-        }
-        let mut answer: Value = serde_json::from_str(&line).map_err(|error| format!("{error} in the answer {line:?}"))?;
-        match answer.get("error").and_then(Value::as_str) {
-            Some(message) => Err(message.to_owned()),
-            None => Ok(answer["ok"].take()),
-        }
-    }
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = writeln!(self.commands, "quit");
-        let _ = self.process.wait();
     }
 }

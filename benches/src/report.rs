@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::time::Duration;
 
+use gradus_benches_common::{machine, median, spread};
 use serde::Serialize;
 
 use crate::Failure;
 use crate::peer::Peer;
-use crate::statistics::{median, quantile};
 use crate::targets::target;
 
 /// What was measured of one workload.
@@ -101,11 +100,6 @@ impl Turns {
     }
 }
 
-/// The 10th and the 90th percentile.
-fn spread(values: &[f64]) -> [f64; 2] {
-    [quantile(values, 0.1), quantile(values, 0.9)]
-}
-
 /// The rows as a Markdown table.
 pub(crate) fn table(rows: &[Row]) -> String {
     let mut table = String::from(
@@ -167,11 +161,11 @@ impl Machine {
     /// The machine before the run.
     pub(crate) fn describe(threads: usize, rounds: usize) -> Self {
         Self {
-            processor: first_field("/proc/cpuinfo", "model name"),
-            cores: std::thread::available_parallelism().ok().map(usize::from),
+            processor: machine::processor(),
+            cores: machine::cores(),
             threads,
             rounds,
-            load: [load(), None],
+            load: [machine::load(), None],
             other_work: None,
             versions: BTreeMap::from([("gradus", env!("CARGO_PKG_VERSION").to_owned())]),
             busy_while_idle: BTreeMap::new(),
@@ -180,44 +174,13 @@ impl Machine {
 
     /// Adds what is known after the run; `shares` are ours and then the peers'.
     pub(crate) fn finish(&mut self, peers: &[Peer], shares: Vec<Option<f64>>, other_work: Option<f64>) {
-        (self.load[1], self.other_work) = (load(), other_work);
+        (self.load[1], self.other_work) = (machine::load(), other_work);
         if let Some(cores) = other_work.filter(|&cores| cores > 0.1) {
             eprintln!("warning: other programs kept {cores:.1} cores busy during the run");
         }
         self.versions.extend(peers.iter().map(|p| (p.name, p.version.clone())));
         self.busy_while_idle = std::iter::once("gradus").chain(peers.iter().map(|p| p.name)).zip(shares).collect();
     }
-}
-
-fn load() -> Option<f64> {
-    std::fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
-}
-
-fn first_field(file: &str, key: &str) -> Option<String> {
-    let text = std::fs::read_to_string(file).ok()?;
-    text.lines().filter_map(|line| line.split_once(':')).find(|(name, _)| name.trim() == key).map(|(_, value)| value.trim().to_owned())
-}
-
-/// The processor time of all living threads of a process, where Linux tells.
-pub(crate) fn processor_time(process: u32) -> Option<Duration> {
-    let mut nanoseconds = 0;
-    for task in std::fs::read_dir(format!("/proc/{process}/task")).ok()? {
-        let Ok(text) = std::fs::read_to_string(task.ok()?.path().join("schedstat")) else { continue };
-        nanoseconds += text.split_whitespace().next()?.parse::<u64>().ok()?;
-    }
-    Some(Duration::from_nanos(nanoseconds))
-}
-
-/// Seconds of processor time since the start of the system that went to processes other than `own`, where Linux tells.
-pub(crate) fn other_work(own: &[u32]) -> Option<f64> {
-    /// Ticks a second in `/proc/stat`, the same on every Linux.
-    const TICKS: f64 = 100.0;
-    let text = std::fs::read_to_string("/proc/stat").ok()?;
-    let ticks: Vec<f64> = text.lines().next()?.split_whitespace().skip(1).map_while(|word| word.parse().ok()).collect();
-    // user, nice, system, idle, waiting for input or output, two kinds of interrupts
-    let busy: f64 = ticks.iter().take(7).sum::<f64>() - ticks.iter().skip(3).take(2).sum::<f64>();
-    let own = own.iter().map(|&id| processor_time(id)).sum::<Option<Duration>>()?;
-    Some(busy / TICKS - own.as_secs_f64())
 }
 
 /// The files of a run, which have the first part of their names in common.

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
+use gradus_benches_common::median;
 use gradus_report::{Figure, LineChart, Scale, Series};
 use serde::Serialize;
 
 use crate::limits::Limits;
 use crate::report::Turns;
-use crate::statistics::median;
 use crate::workloads::Cost;
 
 /// What `engine.limits.json` holds.

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use gradus_autodiff::{Params, Tensor, value_and_grad};
 use gradus_base::StreamRng;
+use gradus_benches_common::median;
 use gradus_checkpoint::{Checkpoint, CheckpointError, DType, NamedArray};
 use gradus_optimizers::Rule;
 use rand::RngExt;
@@ -15,7 +16,7 @@ use rand_distr::StandardNormal;
 
 pub(crate) use cost::Cost;
 
-use crate::{Failure, statistics};
+use crate::Failure;
 
 /// A workload that is ready to run.
 pub(crate) struct Workload {
@@ -78,7 +79,7 @@ impl Workload {
             self.work.call()?;
             times.push(1e3 * start.elapsed().as_secs_f64());
         }
-        Ok(statistics::median(&times))
+        Ok(median(&times))
     }
 }
 

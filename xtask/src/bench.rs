@@ -11,20 +11,28 @@ use crate::{Failure, cargo};
 const HELP: &str = "\
 Builds the benchmarks optimised and runs them; the figures go to target/bench: `ours.json` and
 `ours.md`, or with the peers `engine.json`, `engine.md` with floors and aims, and beside them the
-machine's limits, the roofline picture and what else the README of benches names.
+machine's limits, the roofline picture and what else the README of benches names. Those of games
+are `games.json` and `games.md`.
 
-Usage: cargo xtask bench [--peers] [-- ARGUMENTS…]
+Usage: cargo xtask bench [games] [--peers] [-- ARGUMENTS…]
+
+  games       Certificates of games, their checker and interval Jacobians instead of the engine
 
 Options:
   --peers     Alternate with PyTorch and JAX (benches/peers/requirements.txt), installed on first
               use into target/bench/venv (needs python3 and a network), and with candle and burn
-              (benches/peers-rust), built on first use into target/bench/peers-rust (some minutes)
+              (benches/peers-rust), built on first use into target/bench/peers-rust (some minutes);
+              games with NumPy and mpmath (benches/peers/requirements-games.txt), installed into
+              target/bench/venv-games
   -h, --help  This text
 What follows `--` goes to the benchmark program.
 ";
 
 /// Runs the command.
-pub(crate) fn run(arguments: Vec<OsString>) -> Result<(), Failure> {
+pub(crate) fn run(mut arguments: Vec<OsString>) -> Result<(), Failure> {
+    // Before the rest, among which it could not be told from what follows `--`.
+    let games = arguments.first().is_some_and(|first| first == "games");
+    arguments.drain(..usize::from(games));
     let mut parser = lexopt::Parser::from_args(arguments);
     let (mut peers, mut passed_on) = (false, Vec::new());
     while let Some(argument) = parser.next()? {
@@ -38,9 +46,11 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Result<(), Failure> {
             other => return Err(other.unexpected().into()),
         }
     }
-    let mut bench = cargo::run(&["--release", "--package", "gradus-benches", "--"]);
+    let mut bench = cargo::run(&["--release", "--package", if games { "gradus-benches-games" } else { "gradus-benches" }, "--"]);
     if peers {
-        bench.arg("--python").arg(python()?);
+        bench.arg("--python").arg(if games { GAMES.python()? } else { ENGINE.python()? });
+    }
+    if peers && !games {
         bench.arg("--rust-peers").arg(rust_peers()?);
     }
     match cargo::status(bench.args(passed_on))? {
@@ -49,25 +59,40 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Result<(), Failure> {
     }
 }
 
-/// The peers' Python, made on first use and again when the requirements have changed.
-fn python() -> Result<PathBuf, Failure> {
-    let root = cargo::root();
-    let folder = root.join("target/bench/venv");
-    let python = folder.join("bin/python");
-    let requirements = root.join("benches/peers/requirements.txt");
-    // A copy of the requirements, written last, so that an installation that was interrupted is done again.
-    let done = folder.join("installed");
-    let wanted = std::fs::read(&requirements).map_err(|error| failed(&requirements, &error))?;
-    if std::fs::read(&done).is_ok_and(|installed| installed == wanted) {
-        return Ok(python);
+/// Peers in Python.
+struct Peers {
+    /// Where they are installed, in `target/bench`.
+    folder: &'static str,
+    /// The file that names them, in `benches/peers`.
+    requirements: &'static str,
+    /// What their installation takes.
+    takes: &'static str,
+}
+
+const ENGINE: Peers = Peers { folder: "venv", requirements: "requirements.txt", takes: "some gigabytes, some minutes" };
+const GAMES: Peers = Peers { folder: "venv-games", requirements: "requirements-games.txt", takes: "some megabytes" };
+
+impl Peers {
+    /// Their Python, made on first use and again when the requirements have changed.
+    fn python(&self) -> Result<PathBuf, Failure> {
+        let root = cargo::root();
+        let folder = root.join("target/bench").join(self.folder);
+        let python = folder.join("bin/python");
+        let requirements = root.join("benches/peers").join(self.requirements);
+        // A copy of the requirements, written last, so that an installation that was interrupted is done again.
+        let done = folder.join("installed");
+        let wanted = std::fs::read(&requirements).map_err(|error| failed(&requirements, &error))?;
+        if std::fs::read(&done).is_ok_and(|installed| installed == wanted) {
+            return Ok(python);
+        }
+        eprintln!("installing the peers into {}: {}", folder.display(), self.takes);
+        must(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+        must(Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r"]).arg(&requirements))?;
+        // Renamed, so that half a copy is never there.
+        let copy = folder.join("installed.tmp");
+        std::fs::write(&copy, wanted).and_then(|()| std::fs::rename(&copy, &done)).map_err(|error| failed(&done, &error))?;
+        Ok(python)
     }
-    eprintln!("installing the peers into {}: some gigabytes, some minutes", folder.display());
-    must(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
-    must(Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r"]).arg(&requirements))?;
-    // Renamed, so that half a copy is never there.
-    let copy = folder.join("installed.tmp");
-    std::fs::write(&copy, wanted).and_then(|()| std::fs::rename(&copy, &done)).map_err(|error| failed(&done, &error))?;
-    Ok(python)
 }
 
 /// The program of the peers in Rust, built for this machine's processor.

@@ -23,7 +23,7 @@ Commands:
   reproduce   Run the papers' experiments and write a report (same as `gradus reproduce`)
   list        List the systems, or one system's claims and options (same as `gradus list`)
   test        Check everything: format, lints, tests, documentation, crate arrows, smoke runs
-  bench       Run the benchmarks, alone or beside PyTorch and JAX
+  bench       Run the benchmarks, alone or beside PyTorch and JAX; of games beside NumPy
   docs        Check and build the book and the API documentation
   browser     Look at the report pages through Chromium
   data        List the real data sets that --data accepts, or check downloaded files

@@ -3,7 +3,7 @@
 /// Binds the main thread, and with it the threads and peers that it starts later, to the first `count` of the cores that it
 /// may use: so every side has the same ones, and the thread pools of the peers, which take their size from them, the right
 /// size. Elsewhere than on Linux the system chooses.
-pub(crate) fn bind(count: usize) {
+pub fn bind(count: usize) {
     #[cfg(target_os = "linux")]
     {
         use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
