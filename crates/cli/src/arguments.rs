@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use gradus_games::small_gain::Update;
+
 use clap::{Args, Parser, Subcommand};
 use gradus_report::Profile;
 
@@ -38,9 +40,12 @@ pub(crate) struct Certify {
     /// Write the certificate (`sgn-cert/1`), if there is one
     #[arg(long, value_name = "CERT.json")]
     pub(crate) cert: Option<PathBuf>,
-    /// One bound for the whole region, or a margin in each box of it
-    #[arg(long, default_value = "uniform", value_parser = ["uniform", "per-box"])]
+    /// One bound of each norm for the whole region, a margin in each box of it, or the whole Jacobian with its signs
+    #[arg(long, default_value = "uniform", value_parser = ["uniform", "per-box", "block-lmi"])]
     pub(crate) mode: String,
+    /// Certify this update directly, too, with steps H: euler, rk4, extragradient or optimistic; may be given several times
+    #[arg(long = "map", value_name = "RULE:H", value_parser = update)]
+    pub(crate) maps: Vec<Update>,
     /// Take these weights, and do not look for the best ones
     #[arg(long, value_name = "W1,..,WN", allow_hyphen_values = true)]
     pub(crate) weights: Option<String>,
@@ -73,6 +78,18 @@ pub(crate) struct Verify {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+fn update(text: &str) -> Result<Update, String> {
+    let (rule, step) = text.split_once(':').ok_or("expected a rule and its step, as in `rk4:0.1`")?;
+    let h = step.parse().ok().filter(|h: &f64| *h > 0.0 && h.is_finite()).ok_or("expected a positive number as the step")?;
+    match rule {
+        "euler" => Ok(Update::Euler { h }),
+        "rk4" => Ok(Update::Rk4 { h }),
+        "extragradient" => Ok(Update::Extragradient { h }),
+        "optimistic" => Ok(Update::Optimistic { h }),
+        _ => Err(format!("no rule {rule:?}: expected euler, rk4, extragradient or optimistic")),
+    }
 }
 
 fn tolerance(text: &str) -> Result<f64, String> {

@@ -10,7 +10,9 @@ use gradus_experiments::certificate_figures;
 use gradus_games::file::certificate::CertificateFile;
 use gradus_games::file::verdict::{ErrorDocument, VerdictDocument};
 use gradus_games::file::{GameFile, GameFileError};
-use gradus_games::small_gain::{Certifier, Mode, Region, Search, SmallGainError, Tolerance, Verdict};
+use gradus_games::small_gain::{
+    Certifier, MapCertifier, MapVerdict, Mode, Region, Search, SmallGainError, Structure, Tolerance, Update, Verdict,
+};
 use gradus_report::{Document, save_document};
 
 use crate::arguments::Certify;
@@ -44,17 +46,36 @@ pub(crate) fn run(request: &Certify, session: &mut Session) -> Result<u8, Failur
     let tolerance = request.tol.map_or(Tolerance::Relative(1e-6), Tolerance::Absolute);
     let certifier = Certifier {
         search: Search { tolerance, most_boxes: request.max_boxes },
-        mode: if request.mode == "uniform" { Mode::Uniform } else { Mode::PerBox },
+        mode: match request.mode.as_str() {
+            "uniform" => Mode::Uniform,
+            "per-box" => Mode::PerBox,
+            _ => Mode::BlockLmi(Structure::Full),
+        },
         weights,
         ..Certifier::default()
     };
-    let verdict = match search(&certifier, &file, &region, session) {
-        Ok(verdict) => verdict,
+    let found = search(&certifier, &file, &region, session).and_then(|verdict| {
+        let maps = maps(request, &certifier, &file, &region, &verdict, session)?;
+        Ok((verdict, maps))
+    });
+    let (mut verdict, maps) = match found {
+        Ok(found) => found,
         Err(SmallGainError::Cancelled) => return Err(Failure::Stopped),
         Err(error) => return refuse(request, session, &ErrorDocument::from(&error), format!("{shown}: {error}")),
     };
-    write(request, &file, &region, &verdict)?;
-    let text = if request.json { VerdictDocument::from(&verdict).json() } else { text::verdict(&file, &verdict) };
+    if let Verdict::Certified(found) = &mut verdict {
+        let proofs = maps.iter().filter_map(|(_, verdict)| match verdict {
+            MapVerdict::Contracts { certificate, .. } => Some((**certificate).clone()),
+            _ => None,
+        });
+        found.certificate.maps = proofs.collect();
+    }
+    write(request, &file, &region, &verdict, &maps)?;
+    let text = if request.json {
+        VerdictDocument::from(&verdict).with_maps(&maps).json()
+    } else {
+        text::verdict(&file, &verdict) + &text::maps(&maps)
+    };
     session.print(&text)?;
     Ok(match verdict {
         Verdict::Certified(_) => 0,
@@ -93,6 +114,27 @@ fn search(certifier: &Certifier, file: &GameFile, region: &Region, session: &mut
     if session.bars { certify(&mut Bars::default()) } else { certify(&mut Lines::new(session.stderr, "certify", INTERVAL)) }
 }
 
+/// What comes of the updates that were asked for: in the certificate's weights, or in equal ones.
+fn maps(
+    request: &Certify,
+    certifier: &Certifier,
+    file: &GameFile,
+    region: &Region,
+    verdict: &Verdict,
+    session: &mut Session,
+) -> Result<Vec<(Update, MapVerdict)>, SmallGainError> {
+    let weights = match (verdict, &certifier.weights) {
+        (Verdict::Certified(found), _) => found.certificate.weights.clone(),
+        (_, Some(weights)) => weights.clone(),
+        _ => vec![1.0; file.players.len()],
+    };
+    let certify = |update: &Update| {
+        let certifier = MapCertifier { update: update.clone(), weights: weights.clone(), search: certifier.search };
+        Ok((update.clone(), certifier.certify_until(&file.game, region, &session.cancel)?))
+    };
+    request.maps.iter().map(certify).collect()
+}
+
 /// Says what is wrong with the input: on standard error for a person, and on standard output for a program.
 fn refuse(request: &Certify, session: &mut Session, document: &ErrorDocument, message: String) -> Result<u8, Failure> {
     if request.json {
@@ -102,13 +144,13 @@ fn refuse(request: &Certify, session: &mut Session, document: &ErrorDocument, me
 }
 
 /// Writes the files that were asked for.
-fn write(request: &Certify, file: &GameFile, region: &Region, verdict: &Verdict) -> Result<(), Failure> {
+fn write(request: &Certify, file: &GameFile, region: &Region, verdict: &Verdict, maps: &[(Update, MapVerdict)]) -> Result<(), Failure> {
     if let (Some(path), Verdict::Certified(found)) = (&request.cert, verdict) {
         let certificate = CertificateFile::new(file.players.join(", "), &file.game, found.certificate.clone());
         certificate.write(path).map_err(|error| Failure::Game(error.to_string()))?;
     }
     if let Some(path) = &request.report {
-        let text = VerdictDocument::from(verdict).json();
+        let text = VerdictDocument::from(verdict).with_maps(maps).json();
         let written = gradus_base::atomic_write(path, |file| file.write_all(text.as_bytes()));
         written.map_err(|error| Failure::Game(format!("{}: {error}", path.display())))?;
     }
@@ -117,7 +159,8 @@ fn write(request: &Certify, file: &GameFile, region: &Region, verdict: &Verdict)
             Verdict::Certified(found) => certificate_figures(&file.game, &file.variables, found, region),
             _ => Vec::new(),
         };
-        let summary = text::verdict(file, verdict).lines().map(|line| line.trim().to_string()).collect();
+        let text = text::verdict(file, verdict) + &text::maps(maps);
+        let summary = text.lines().map(|line| line.trim().to_string()).collect();
         let document = Document {
             title: format!("The game of {}", file.players.join(", ")),
             summary,

@@ -478,6 +478,11 @@ impl Program {
         self.partial.is_empty()
     }
 
+    /// The step of an output: of two with the same one, both are the same formula.
+    pub(crate) fn output(&self, output: usize) -> usize {
+        self.outputs[output]
+    }
+
     /// Number of outputs.
     pub(crate) fn len(&self) -> usize {
         self.outputs.len()

@@ -486,6 +486,15 @@ impl Game {
         !matches!(self.form, Form::Functions(_))
     }
 
+    /// Whether two entries of the Jacobian, counted row by row, are known to be equal everywhere as they have one formula.
+    pub(crate) fn have_one_formula(&self, a: usize, b: usize) -> bool {
+        match &self.form {
+            Form::Affine { jacobian, .. } => jacobian.transpose()[a] == jacobian.transpose()[b],
+            Form::Formula(formula) => formula.jacobian.output(a) == formula.jacobian.output(b),
+            Form::Functions(_) => false,
+        }
+    }
+
     /// All that the game is, as text; of functions, nothing but that. The same for the same game on every machine.
     pub fn canonical(&self) -> String {
         let form = match &self.form {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use gradus_games::file::GameFile;
-use gradus_games::small_gain::{BlockBounds, Certified, Refusal, Verdict, advise, timescale_band};
+use gradus_games::small_gain::{BlockBounds, Certified, MapVerdict, Mode, Refusal, Update, Verdict, advise, timescale_band};
 use gradus_report::{Cell, Table};
 
 /// A few lines: what was found, and what would help.
@@ -13,8 +13,13 @@ pub(super) fn verdict(file: &GameFile, verdict: &Verdict) -> String {
     let _ = match verdict {
         Verdict::Certified(found) => certified(&mut text, file, found),
         Verdict::Refused(found) => {
+            let signs = matches!(found.mode, Mode::Uniform | Mode::PerBox);
             let reasons = found.reasons.iter().try_for_each(|reason| writeln!(text, "refused: {}", named(file, reason)));
-            reasons.and_then(|()| advice(&mut text, found.bounds.as_ref()))
+            let hint = |text: &mut String| match found.reasons.iter().any(|reason| reason.code() == "SmallGainViolated") && signs {
+                true => writeln!(text, "  signs             norms do not know that couplings may cancel: --mode block-lmi does"),
+                false => Ok(()),
+            };
+            reasons.and_then(|()| advice(&mut text, found.bounds.as_ref())).and_then(|()| hint(&mut text))
         }
         Verdict::Inconclusive(found) => writeln!(text, "inconclusive: {found}").and_then(|()| advice(&mut text, found.bounds.as_ref())),
     };
@@ -30,7 +35,13 @@ fn certified(text: &mut String, file: &GameFile, found: &Certified) -> std::fmt:
     writeln!(text, "  Lipschitz         {:.6}", certificate.beta)?;
     let weights: Vec<String> = certificate.weights.iter().map(|weight| format!("{weight:.6}")).collect();
     writeln!(text, "  weights           {}", weights.join(", "))?;
-    if let Ok(Some(band)) = timescale_band(&found.bounds, 0.0) {
+    if let Some(whole) = &certificate.whole {
+        for (player, block) in file.players.iter().zip(&whole.blocks).filter(|(_, block)| block.nrows() > 1) {
+            let row = |row: usize| block.row(row).iter().map(|entry| format!("{entry:.6}")).collect::<Vec<_>>().join(", ");
+            let rows: Vec<String> = (0..block.nrows()).map(|i| format!("[{}]", row(i))).collect();
+            writeln!(text, "  metric            {}: [{}]", player.escape_debug(), rows.join(", "))?;
+        }
+    } else if let Ok(Some(band)) = timescale_band(&found.bounds, 0.0) {
         writeln!(text, "  timescale band    w2/w1 from {:.6} to {:.6}", band.low, band.high)?;
     }
     writeln!(text, "  steps             Euler below {:.6}, Runge-Kutta 4 below {:.6}", rates.euler_limit(), rates.rk4_limit())?;
@@ -41,6 +52,19 @@ fn certified(text: &mut String, file: &GameFile, found: &Certified) -> std::fmt:
     let complete = if found.complete { "" } else { ", all that were allowed: bounds may be loose" };
     let boxes = if found.boxes == 1 { "1 box".to_string() } else { format!("{} boxes", found.boxes) };
     writeln!(text, "  bounds            {}, {boxes}{complete}", found.mode.name())
+}
+
+/// What came of updates that were certified directly, a line each.
+pub(super) fn maps(maps: &[(Update, MapVerdict)]) -> String {
+    let line = |(update, verdict): &(Update, MapVerdict)| {
+        let found = match verdict {
+            MapVerdict::Contracts { certificate, .. } => format!("each step multiplies distances by {:.6} at most", certificate.q),
+            MapVerdict::Expands { norm, point } => format!("a step multiplies some distances by {norm:.6} at {point:?}"),
+            MapVerdict::Inconclusive { attained, bound, .. } => format!("a factor between {attained:.6} and {bound:.6}: inconclusive"),
+        };
+        format!("  {:<18}h = {}: {found}\n", update.name(), update.step())
+    };
+    maps.iter().map(line).collect()
 }
 
 /// A refusal with the players' and variables' names beside their numbers.

@@ -17,9 +17,27 @@ use crate::{Context, ExperimentError};
 pub(super) const COMPARED: [&str; 8] =
     ["scalar quadratic", "rotation", "linear quadratic", "waves", "needle", "ring", "cournot", "kelly auction"];
 /// What they are compared by: equal weights in uniform bounds, and the tests of [`compare`](small_gain::compare).
-pub(super) const CERTIFICATES: [&str; 7] =
-    ["equal weights", "best weights", "box by box", "Euclid", "Rosen", "spectrum, local", "one step, 1-q"];
-const TESTS: [Test; 6] = [Test::SmallGain, Test::SmallGainPerBox, Test::EuclideanMonotone, Test::RosenDsc, Test::Spectral, Test::StepMap];
+pub(super) const CERTIFICATES: [&str; 9] = [
+    "equal weights",
+    "best weights",
+    "box by box",
+    "Euclid",
+    "Rosen",
+    "a matrix each",
+    "one matrix for all",
+    "spectrum, local",
+    "one step, 1-q",
+];
+const TESTS: [Test; 8] = [
+    Test::SmallGain,
+    Test::SmallGainPerBox,
+    Test::EuclideanMonotone,
+    Test::RosenDsc,
+    Test::BlockLmi,
+    Test::FullContraction,
+    Test::Spectral,
+    Test::StepMap,
+];
 /// Gaps to which the bounds of rings are found.
 pub(super) const TOLERANCES: [f64; 3] = [1e-1, 1e-3, 1e-6];
 const MOST_BOXES: usize = 10_000;

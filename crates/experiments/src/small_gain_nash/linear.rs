@@ -5,7 +5,9 @@
 use gradus_base::{StreamRng, stream};
 use gradus_games::dynamics::{Record, decay_rate, flow};
 use gradus_games::game::Game;
-use gradus_games::small_gain::{BlockBounds, Rates, SmallGainError, optimal_weights};
+use gradus_games::small_gain::{
+    BlockBounds, Certifier, Mode, Rates, Region, SmallGainError, Structure, Verdict, optimal_weights,
+};
 use gradus_games::zoo;
 use nalgebra::linalg::balancing::balance_parlett_reinsch;
 use nalgebra::{Complex, DMatrix, DVector, Schur, SymmetricEigen};
@@ -195,6 +197,8 @@ pub(super) struct Member {
     pub(super) euclidean: f64,
     /// The guideline of Runge–Kutta over its true threshold.
     pub(super) guideline: f64,
+    /// Where norms refuse: the certified margin with signs, in a metric with a weight for each player; 0 without one.
+    pub(super) signs: Option<f64>,
 }
 
 /// The games of one seed: the same matrices with couplings of all strengths.
@@ -205,9 +209,15 @@ pub(super) fn ensemble(seed: u64, half: usize) -> Result<Vec<Member>, Experiment
         let jacobian = example.game.jacobian(&vec![0.0; 2 * half]);
         let weights = [1.0, RATIO];
         let metric = scaled(&jacobian, weights);
+        let norms = bounds(&jacobian, &[half, half])?.margin(&weights)?;
+        let signs = || match (Certifier { mode: Mode::BlockLmi(Structure::Scalar), ..Certifier::default() }).certify(&example.game, &Region::Free)? {
+            Verdict::Certified(found) => Ok::<f64, SmallGainError>(found.certificate.alpha),
+            Verdict::Refused(_) | Verdict::Inconclusive(_) => Ok(0.0),
+        };
         Ok(Member {
             lambda,
-            margin: bounds(&jacobian, &[half, half])?.margin(&weights)?,
+            margin: norms,
+            signs: if norms > 0.0 { None } else { Some(signs()?) },
             truth: margin(&metric),
             euclidean: margin(&jacobian),
             guideline: 2.5 / metric.singular_values().max() / rk4_threshold(&eigenvalues(&jacobian)?),

@@ -5,16 +5,19 @@
 //! | `format` | `"sgn-cert/1"` |
 //! | `game` | its `name`, how many variables each player has (`dims`), and the SHA-256 of all that it is ([`Game::canonical`]) |
 //! | `region` | `"free"` for all points, or the ends `lo` and `hi` of each variable's side and `sets`: `"box"` where players are confined to it, `"none"` where they are not |
-//! | `metric` | the players' weights `w`; `blocks` is `null`: each player's own metric is the identity |
+//! | `metric` | the players' weights `w`; and `blocks`: `null` where each player's own metric is the identity, or the rows of the players' matrices, and then the rates are proven from the whole Jacobian and can be checked only with the game |
+//! | `whole` | `null`, or of such a metric how the region is cut for the `margin` and for the `lipschitz` constant; `tree`, `leaves` and `covers` are empty then |
 //! | `tree` | how the region is cut into leaves, in preorder: `{"split": [variable, value]}` or `{"leaf": n}` |
 //! | `leaves` | of each box its ends and bounds `mu`, `L`, `own` of the Jacobian's blocks, and the vectors `x`, `v` of its `witness`; of more than 100,000 the name and SHA-256 of a file beside this one that holds them |
 //! | `covers` | empty where each leaf's bounds hold on it as a whole; or, of one leaf, for each of its bounds (`{"mu": i}`, `{"norm": [i, j]}`) the `tree` of boxes on which it holds |
-//! | `claims` | `alpha`, `beta`, `steps`, the invariant `ball`, the `projected` step that shows an equilibrium on the border, and the `equilibrium` |
+//! | `claims` | `alpha`, `beta`, `steps`, `maps` (updates with a proof of their own: the `update` and its step, the `factor`, weights `w` of the blocks of its state, its `region` or `null` for all points, `tree`, `leaves` with the `norm` of the map's Jacobian, the `invariant` set and the `fixed_point`), the invariant `ball`, the `projected` step that shows an equilibrium on the border, and the `equilibrium` |
 //! | `conditional` | whether all is said only of iterates that stay in the region |
 //! | `tool_version` | what wrote it |
 //! | `sha256` | of this text without blanks and with an empty `sha256`, against accidents |
 //!
 //! Each number is a pair of its exact hexadecimal and its decimal form, `["0x1.8p+1", 3.0]`, which must be the same number.
+
+mod maps;
 
 use std::path::Path;
 
@@ -29,8 +32,10 @@ use super::number::Number;
 use crate::game::Game;
 use crate::rigorous::Interval;
 use crate::small_gain::{
-    Ball, Basis, Bound, Branch, Certificate, CertificateError, Cover, Equilibrium, Leaf, Projected, Rigor, Rule, Step, Verified, check,
+    Ball, Basis, Bound, Branch, Certificate, CertificateError, Cover, Equilibrium, Leaf, Projected, Rigor, Rule, Step, Verified, Whole,
+    check,
 };
+use maps::MapKeys;
 
 /// The format that is written and read.
 pub const FORMAT: &str = "sgn-cert/1";
@@ -200,6 +205,8 @@ struct Document {
     region: RegionKeys,
     #[serde(deserialize_with = "object")]
     metric: MetricKeys,
+    #[serde(deserialize_with = "required_object")]
+    whole: Option<WholeKeys>,
     tree: Vec<BranchKeys>,
     leaves: Leaves,
     #[serde(deserialize_with = "objects")]
@@ -256,9 +263,16 @@ enum Sets {
 #[serde(deny_unknown_fields)]
 struct MetricKeys {
     w: Vec<Number>,
-    /// Of the players' own metrics, only the identity is known.
+    /// The rows of the players' own metrics, if they are not all the identity.
     #[serde(deserialize_with = "required")]
-    blocks: Option<()>,
+    blocks: Option<Vec<Vec<Vec<Number>>>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WholeKeys {
+    margin: Vec<BranchKeys>,
+    lipschitz: Vec<BranchKeys>,
 }
 
 /// A value that may be `null`, and may not be left out.
@@ -314,6 +328,8 @@ struct ClaimKeys {
     beta: Number,
     #[serde(deserialize_with = "objects")]
     steps: Vec<StepKeys>,
+    #[serde(deserialize_with = "objects")]
+    maps: Vec<MapKeys>,
     #[serde(deserialize_with = "required_object")]
     ball: Option<BallKeys>,
     #[serde(deserialize_with = "required_object")]
@@ -370,7 +386,14 @@ impl Document {
                     RegionKeys::Box { lo, hi, sets: if certificate.constrained { Sets::Box } else { Sets::None } }
                 }
             },
-            metric: MetricKeys { w: numbers(&certificate.weights), blocks: None },
+            metric: MetricKeys {
+                w: numbers(&certificate.weights),
+                blocks: certificate.whole.as_ref().map(|whole| whole.blocks.iter().map(rows).collect()),
+            },
+            whole: certificate.whole.as_ref().map(|whole| WholeKeys {
+                margin: whole.margin.iter().map(BranchKeys::from).collect(),
+                lipschitz: whole.lipschitz.iter().map(BranchKeys::from).collect(),
+            }),
             tree: certificate.tree.iter().map(BranchKeys::from).collect(),
             leaves,
             covers: certificate.covers.iter().map(CoverKeys::from).collect(),
@@ -378,6 +401,7 @@ impl Document {
                 alpha: Number(certificate.alpha),
                 beta: Number(certificate.beta),
                 steps: certificate.steps.iter().map(StepKeys::from).collect(),
+                maps: certificate.maps.iter().map(MapKeys::from).collect(),
                 ball: certificate.ball.as_ref().map(|ball| BallKeys {
                     centre: numbers(&ball.centre),
                     residual: Number(ball.residual),
@@ -405,7 +429,17 @@ impl Document {
             RegionKeys::Box { lo, hi, sets } => (Some(sides(&lo, &hi)?), matches!(sets, Sets::Box)),
         };
         let Leaves::Here(leaves) = self.leaves else { return Err(format_error("its leaves are in a file beside it")) };
-        let ClaimKeys { alpha, beta, steps, ball, projected, equilibrium } = self.claims;
+        let ClaimKeys { alpha, beta, steps, maps, ball, projected, equilibrium } = self.claims;
+        let whole = match (self.metric.blocks, self.whole) {
+            (None, None) => None,
+            (Some(blocks), Some(keys)) => Some(Whole {
+                blocks: blocks.iter().map(|block| matrix(block, "a player's metric")).collect::<Result<_, _>>()?,
+                margin: keys.margin.iter().map(Branch::from).collect(),
+                lipschitz: keys.lipschitz.iter().map(Branch::from).collect(),
+            }),
+            _ => return Err(format_error("`blocks` and `whole` go together")),
+        };
+        let maps = maps.into_iter().map(|map| map.certificate(&self.game.dims)).collect::<Result<_, _>>()?;
         let certificate = Certificate {
             dimensions: self.game.dims,
             region,
@@ -414,9 +448,11 @@ impl Document {
             tree: self.tree.iter().map(Branch::from).collect(),
             leaves: leaves.iter().map(LeafKeys::leaf).collect::<Result<_, _>>()?,
             covers: self.covers.iter().map(Cover::from).collect(),
+            whole,
             alpha: alpha.0,
             beta: beta.0,
             steps: steps.iter().map(Step::from).collect(),
+            maps,
             ball: ball.map(|ball| Ball {
                 centre: values(&ball.centre),
                 residual: ball.residual.0,
@@ -483,7 +519,7 @@ impl From<&Leaf> for LeafKeys {
             lo,
             hi,
             mu: numbers(&leaf.curvature),
-            coupling: leaf.coupling.row_iter().map(|row| row.iter().map(|&bound| Number(bound)).collect()).collect(),
+            coupling: rows(&leaf.coupling),
             own: numbers(&leaf.own_lipschitz),
             witness: WitnessKeys { x: numbers(&leaf.margin_witness), v: numbers(&leaf.lipschitz_witness) },
         }
@@ -492,19 +528,27 @@ impl From<&Leaf> for LeafKeys {
 
 impl LeafKeys {
     fn leaf(&self) -> Result<Leaf, CertificateError> {
-        let columns = self.coupling.first().map_or(0, Vec::len);
-        if self.coupling.iter().any(|row| row.len() != columns) {
-            return Err(format_error("the rows of `L` have different lengths"));
-        }
         Ok(Leaf {
             region: sides(&self.lo, &self.hi)?,
             curvature: values(&self.mu),
-            coupling: DMatrix::from_row_iterator(self.coupling.len(), columns, self.coupling.iter().flatten().map(|bound| bound.0)),
+            coupling: matrix(&self.coupling, "`L`")?,
             own_lipschitz: values(&self.own),
             margin_witness: values(&self.witness.x),
             lipschitz_witness: values(&self.witness.v),
         })
     }
+}
+
+fn rows(matrix: &DMatrix<f64>) -> Vec<Vec<Number>> {
+    matrix.row_iter().map(|row| row.iter().copied().map(Number).collect()).collect()
+}
+
+fn matrix(rows: &[Vec<Number>], what: &str) -> Result<DMatrix<f64>, CertificateError> {
+    let columns = rows.first().map_or(0, Vec::len);
+    if rows.iter().any(|row| row.len() != columns) {
+        return Err(format_error(format!("the rows of {what} have different lengths")));
+    }
+    Ok(DMatrix::from_row_iterator(rows.len(), columns, rows.iter().flatten().map(|entry| entry.0)))
 }
 
 fn numbers(values: &[f64]) -> Vec<Number> {

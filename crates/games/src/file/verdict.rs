@@ -1,10 +1,11 @@
 //! Verdicts as JSON, `gradus-verdict/1`: what `gradus certify --json` prints.
 
+use nalgebra::DMatrix;
 use serde::Serialize;
 
 use super::GameFileError;
 use crate::rigorous::Interval;
-use crate::small_gain::{BlockBounds, Inconclusive, Mode, Refusal, SmallGainError, Verdict, timescale_band};
+use crate::small_gain::{BlockBounds, Inconclusive, MapVerdict, Mode, Refusal, SmallGainError, Update, Verdict, timescale_band};
 
 /// The format that is written.
 pub const FORMAT: &str = "gradus-verdict/1";
@@ -18,10 +19,16 @@ pub struct VerdictDocument {
     alpha: Option<f64>,
     beta: Option<f64>,
     weights: Option<Vec<f64>>,
+    /// The rows of the players' matrices, of a metric that has them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blocks: Option<Vec<Vec<Vec<f64>>>>,
     band: Option<[Option<f64>; 2]>,
     mode: &'static str,
     attained: bool,
     steps: Option<Steps>,
+    /// Updates that were asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    maps: Vec<Map>,
     bounds: Option<Bounds>,
     equilibrium: Option<Point>,
     conditional: bool,
@@ -33,6 +40,18 @@ pub struct VerdictDocument {
 struct Steps {
     euler: f64,
     rk4: Rk4,
+}
+
+/// What came of an update that was certified directly.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Map {
+    rule: &'static str,
+    h: f64,
+    verdict: &'static str,
+    /// By what a step multiplies distances at most.
+    factor: Option<f64>,
+    /// By what it multiplies some at least.
+    expands: Option<f64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -69,6 +88,7 @@ struct Reason {
 enum Details {
     Curvature { player: usize, mu: f64, point: Vec<f64> },
     Gain { rho: f64, worst_cycle: Vec<usize>, gain: f64, point: Vec<f64> },
+    Unstable { players: Vec<usize>, point: Vec<f64> },
     Margin { margin: f64, point: Vec<f64> },
     Inconclusive { best_alpha_lower: Option<f64>, best_alpha_upper: Option<f64>, worst_box: Vec<[f64; 2]> },
 }
@@ -101,7 +121,9 @@ impl From<&Verdict> for VerdictDocument {
                     alpha: Some(certificate.alpha),
                     beta: Some(certificate.beta),
                     weights: Some(certificate.weights.clone()),
-                    band: band(&found.bounds),
+                    blocks: certificate.whole.as_ref().map(|whole| whole.blocks.iter().map(rows).collect()),
+                    // A band is one of the small-gain condition.
+                    band: if certificate.whole.is_some() { None } else { band(&found.bounds) },
                     attained: found.attained,
                     steps: Some(Steps { euler: rates.euler_limit(), rk4: Rk4 { tier: "incremental", h: rates.rk4_limit() } }),
                     equilibrium: certificate.equilibrium.as_ref().map(|e| Point { point: e.centre.clone(), radius: e.radius + 0.0 }),
@@ -122,8 +144,7 @@ impl From<&Verdict> for VerdictDocument {
 
 impl From<&BlockBounds> for Bounds {
     fn from(bounds: &BlockBounds) -> Self {
-        let row = |i: usize| bounds.coupling().row(i).iter().copied().collect();
-        let coupling = (0..bounds.players()).map(row).collect();
+        let coupling = rows(bounds.coupling());
         Self { mu: bounds.curvature().to_vec(), coupling, own: bounds.own_lipschitz().to_vec() }
     }
 }
@@ -134,6 +155,20 @@ impl VerdictDocument {
         text(self)
     }
 
+    /// With what came of updates that were certified directly.
+    #[must_use]
+    pub fn with_maps(self, found: &[(Update, MapVerdict)]) -> Self {
+        let map = |(update, verdict): &(Update, MapVerdict)| {
+            let (verdict, factor, expands) = match verdict {
+                MapVerdict::Contracts { certificate, .. } => ("contracts", Some(certificate.q), None),
+                MapVerdict::Expands { norm, .. } => ("expands", None, Some(*norm)),
+                MapVerdict::Inconclusive { .. } => ("inconclusive", None, None),
+            };
+            Map { rule: update.name(), h: update.step(), verdict, factor, expands }
+        };
+        Self { maps: found.iter().map(map).collect(), ..self }
+    }
+
     fn new(verdict: &'static str, mode: Mode, bounds: Option<&BlockBounds>, boxes: usize) -> Self {
         Self {
             format: FORMAT,
@@ -141,10 +176,12 @@ impl VerdictDocument {
             alpha: None,
             beta: None,
             weights: None,
+            blocks: None,
             band: None,
             mode: mode.name(),
             attained: false,
             steps: None,
+            maps: Vec::new(),
             bounds: bounds.map(Bounds::from),
             equilibrium: None,
             conditional: true,
@@ -152,6 +189,10 @@ impl VerdictDocument {
             reasons: Vec::new(),
         }
     }
+}
+
+fn rows(matrix: &DMatrix<f64>) -> Vec<Vec<f64>> {
+    matrix.row_iter().map(|row| row.iter().copied().collect()).collect()
 }
 
 pub(super) fn text(document: &impl Serialize) -> String {
@@ -171,6 +212,7 @@ impl From<&Refusal> for Reason {
         let details = match refusal.clone() {
             Refusal::NonPositiveCurvature { player, mu, point } => Details::Curvature { player, mu, point },
             Refusal::SmallGainViolated { rho, worst_cycle, gain, point } => Details::Gain { rho, worst_cycle, gain, point },
+            Refusal::Unstable { players, point } => Details::Unstable { players, point },
             Refusal::NonPositiveMargin { margin, point } => Details::Margin { margin, point },
         };
         Self { code: refusal.code(), message: refusal.to_string(), details }

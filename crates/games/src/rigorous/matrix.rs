@@ -92,20 +92,25 @@ pub fn greatest_norm(matrix: &DMatrix<Interval>) -> f64 {
 /// Whether every symmetric matrix in `matrix` is known to be positive definite: by a Cholesky decomposition in intervals, of which only
 /// entries on and below the diagonal are read.
 pub fn is_positive_definite(matrix: &DMatrix<Interval>) -> bool {
+    cholesky(matrix).is_some()
+}
+
+/// Lower triangular matrices around the factors `L` of every symmetric matrix `L Lᵀ` in `matrix`, if all are known to be positive definite.
+pub(crate) fn cholesky(matrix: &DMatrix<Interval>) -> Option<DMatrix<Interval>> {
     let size = matrix.nrows();
     let mut factor = DMatrix::from_element(size, size, Interval::point(0.0));
     for j in 0..size {
         let inner = |factor: &DMatrix<Interval>, i: usize| (0..j).fold(matrix[(i, j)], |rest, k| rest - factor[(i, k)] * factor[(j, k)]);
         let squares = (0..j).fold(matrix[(j, j)], |rest, k| rest - factor[(j, k)].square());
         if squares.lo() <= 0.0 || !squares.is_bounded() {
-            return false;
+            return None;
         }
         factor[(j, j)] = squares.sqrt();
         for i in j + 1..size {
             factor[(i, j)] = inner(&factor, i) / factor[(j, j)];
         }
     }
-    true
+    Some(factor)
 }
 
 /// Whether the symmetric part of every matrix in the block has no eigenvalue below `bound`.
@@ -137,7 +142,7 @@ pub(crate) fn norm_is_at_most(block: &DMatrix<Interval>, bound: f64) -> bool {
 
 /// Whether every symmetric matrix in `matrix` is positive definite: that in the middle is, by more than the others are away; or the one
 /// with the least diagonal and the largest other entries, negated, is, whose form is never greater.
-fn is_definite_around(matrix: &DMatrix<Interval>) -> bool {
+pub(crate) fn is_definite_around(matrix: &DMatrix<Interval>) -> bool {
     let row = |row: usize| {
         let away = |entry: Interval| Interval::point((entry - Interval::point(entry.midpoint())).magnitude());
         matrix.row(row).iter().fold(Interval::point(0.0), |sum, &entry| sum + away(entry)).hi()

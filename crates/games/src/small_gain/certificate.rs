@@ -2,6 +2,10 @@
 
 use nalgebra::DMatrix;
 
+use super::checker::symmetric;
+use super::checker::whole::BlockMetric;
+use super::map::MapCertificate;
+use crate::game::Game;
 use crate::rigorous::Interval;
 
 /// A proof that a game's dynamics contract in a region, in a form that [`check`](super::checker::check) can follow without any of what
@@ -23,12 +27,17 @@ pub struct Certificate {
     /// Empty where the bounds of each leaf hold on it as a whole. Otherwise there is one leaf, the region, and each of its bounds is proven
     /// on boxes of its own, in the order of [`Bound::all`].
     pub covers: Vec<Cover>,
+    /// What the margin and the Lipschitz constant are proven with if not with bounds of the blocks, of which there are none then: the whole
+    /// Jacobian.
+    pub whole: Option<Whole>,
     /// `⟨F(x) - F(y), x - y⟩ ≥ α |x - y|²` in the metric, for all points of the region.
     pub alpha: f64,
     /// `|F(x) - F(y)| ≤ β |x - y|` in the metric, for all points of the region.
     pub beta: f64,
     /// Steps with which rules contract.
     pub steps: Vec<Step>,
+    /// Updates that contract, each with a proof of its own.
+    pub maps: Vec<MapCertificate>,
     /// A ball that iterates do not leave.
     pub ball: Option<Ball>,
     /// What shows where the equilibrium of confined players is, if it is not inside.
@@ -37,6 +46,63 @@ pub struct Certificate {
     pub equilibrium: Option<Equilibrium>,
     /// Whether all this is said only of iterates that stay in the region.
     pub conditional: bool,
+}
+
+impl Certificate {
+    /// The metric `blkdiag(w_i P_i)`.
+    pub(super) fn metric(&self) -> BlockMetric<'_> {
+        BlockMetric::new(&self.dimensions, &self.weights, self.whole.as_ref().map_or(&[], |whole| &whole.blocks))
+    }
+}
+
+impl Certificate {
+    /// The best step of gradient play in a game whose Jacobian the metric makes symmetric, or nearly: `h = 2/(α + β)` with about the factor
+    /// `(β - α)/(β + α)`, better than what `α` and `β` alone allow. None where what is not symmetric is too large, or cannot be told from
+    /// it by intervals. A certificate with this step among its [`steps`](Self::steps) can be checked only with the game.
+    ///
+    /// ```
+    /// use gradus_games::game::Game;
+    /// use gradus_games::small_gain::{Certifier, Region, Verdict, Verified, check};
+    /// use nalgebra::DMatrix;
+    ///
+    /// // A potential game.
+    /// let game = Game::affine(&[1, 1], DMatrix::from_row_slice(2, 2, &[2.0, 0.5, 0.5, 1.0]), vec![0.0; 2])?;
+    /// let Verdict::Certified(found) = Certifier::default().certify(&game, &Region::Free)? else { unreachable!() };
+    /// let mut certificate = found.certificate;
+    /// let step = certificate.symmetric_step(&game).unwrap();
+    /// assert!(step.factor < certificate.steps[0].factor);
+    /// certificate.steps.push(step);
+    /// assert_eq!(check(&certificate, Some(&game))?, Verified::Verified);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Panics
+    /// When the game has other variables than the certificate.
+    #[track_caller]
+    pub fn symmetric_step(&self, game: &Game) -> Option<Step> {
+        assert!(
+            game.dimensions() == self.dimensions,
+            "a game of {:?} variables, a certificate of {:?}",
+            game.dimensions(),
+            self.dimensions
+        );
+        let h = 2.0 / (self.alpha + self.beta);
+        let factor = symmetric::factor(self, game, h);
+        let holds = self.whole.is_none() && 0.0 < factor && factor < 1.0;
+        holds.then_some(Step { rule: Rule::Euler, basis: Basis::Symmetric, h, factor: Some(factor), rigor: Rigor::Rigorous })
+    }
+}
+
+/// A metric that knows the signs of couplings: `M J + Jᵀ M ≥ 2 α M` and `Jᵀ M J ≤ β² M` on the region, with `M = blkdiag(w_i P_i)` (Boyd et
+/// al. 1994, linear matrix inequalities). Only with the game can that be checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Whole {
+    /// The players' matrices `P_i`.
+    pub blocks: Vec<DMatrix<f64>>,
+    /// How the region is cut so that the margin holds on each leaf, in preorder; empty for all points.
+    pub margin: Vec<Branch>,
+    /// How it is cut so that the Lipschitz constant does.
+    pub lipschitz: Vec<Branch>,
 }
 
 /// A node of the tree of boxes.
@@ -148,6 +214,9 @@ pub enum Basis {
     Euler,
     /// `α` and `β`, for the classical Runge–Kutta method on any field.
     Rk4Incremental,
+    /// `α`, `β` and a Jacobian that the metric makes symmetric, as in potential games, or nearly: `max(1 - hα, hβ - 1) + h ε` for gradient
+    /// play, where `ε` bounds the norm of what is not. Only with the game can that be checked.
+    Symmetric,
     /// `2.5 / β`, within which the stability region of the Runge–Kutta method holds a half disc: of linear fields only.
     Guideline,
 }

@@ -3,13 +3,16 @@
 use gradus_base::{Cancel, Observer, Silent};
 use nalgebra::DMatrix;
 
-use super::certificate::{Ball, Basis, Bound, Branch, Certificate, Cover, Equilibrium, Leaf, Projected, Rigor, Rule, Step};
-use super::checker::{CertificateError, inscribed_radius, projected_radius, projected_residual, residual, rk4_stages, unsupported, walk};
+use super::certificate::{Ball, Basis, Bound, Branch, Certificate, Cover, Equilibrium, Leaf, Projected, Rigor, Rule, Step, Whole};
+use super::checker::whole::BlockMetric;
+use super::checker::{CertificateError, projected_radius, projected_residual, rk4_stages, unsupported, walk};
+use super::lmi::Structure;
 use super::objectives::{Objective, weights_for};
 use super::per_box::{PerBox, calm, is_wild, margin, per_box, reach};
 use super::probe::Probe;
 use super::refusal::Refusal;
 use super::search::{Hunts, Search};
+use super::signs;
 use super::tree::Tree;
 use super::verified::prove;
 use super::weights::optimal_weights;
@@ -98,6 +101,9 @@ pub enum Mode {
     Uniform,
     /// A margin in each box, of one metric: never worse, as what is least and what is greatest is taken at the same place.
     PerBox,
+    /// The whole Jacobian, with the signs of couplings, in a metric with such a matrix for each player; of confined players, a diagonal one.
+    /// It holds wherever the small-gain condition does, takes more work, and can be checked only with the game.
+    BlockLmi(Structure),
 }
 
 /// Finds certificates.
@@ -164,6 +170,7 @@ impl Mode {
         match self {
             Self::Uniform => "uniform",
             Self::PerBox => "per-box",
+            Self::BlockLmi(_) => "block-lmi",
         }
     }
 }
@@ -244,6 +251,9 @@ impl Certifier {
         observer: &mut dyn Observer,
     ) -> Result<Verdict, SmallGainError> {
         self.check(game, region)?;
+        if let Mode::BlockLmi(structure) = self.mode {
+            return signs::certify(self, structure, game, region, cancel, observer);
+        }
         let everywhere = vec![Interval::point(0.0); game.size()];
         let sides = region.sides().unwrap_or(&everywhere);
         let mut probe = Probe::new(game, self.weights.as_deref())?;
@@ -288,7 +298,7 @@ impl Certifier {
                 if probe.refusals.is_empty() && (found.margin < alpha || is_wild(&probe, &tree, &found.weights, beta)) {
                     let boxes = hunts.boxes + tree.boxes() - 1;
                     if let Some((leaf, covers, rates)) = cover_each(&probe, &hunts, &uniform, sides, &found.weights) {
-                        let proof = (vec![Branch::Leaf(0)], vec![leaf], covers);
+                        let proof = Proof { tree: vec![Branch::Leaf(0)], leaves: vec![leaf], covers, whole: None };
                         let certificate = assemble(game, region, found.weights, proof, rates);
                         let found = Certified { certificate, bounds: uniform, attained: best.attained, mode, boxes, complete };
                         return Ok(Verdict::Certified(Box::new(found)));
@@ -296,7 +306,7 @@ impl Certifier {
                 }
                 found
             }
-            Mode::PerBox => per_box(&mut probe, &mut tree, weights, self.weights.is_some(), &rest, &mut go_on)?,
+            _ => per_box(&mut probe, &mut tree, weights, self.weights.is_some(), &rest, &mut go_on)?,
         };
         let (.., beta) = prove(sides.to_vec(), &uniform, &found.weights);
         calm(&mut probe, &mut tree, &found.weights, beta, &rest, &mut go_on)?;
@@ -316,7 +326,7 @@ impl Certifier {
             return Ok(inconclusive(&probe, &tree, 0.0));
         };
         let rates = Rates { margin: alpha, lipschitz: beta };
-        let certificate = assemble(game, region, found.weights, (branches, leaves, Vec::new()), rates);
+        let certificate = assemble(game, region, found.weights, Proof { tree: branches, leaves, ..Proof::default() }, rates);
         Ok(Verdict::Certified(Box::new(Certified { certificate, bounds: uniform, attained: best.attained, mode, boxes, complete })))
     }
 
@@ -470,17 +480,21 @@ fn cover_each(
     (alpha > 0.0 && beta.is_finite()).then_some((leaf, covers, Rates { margin: alpha, lipschitz: beta }))
 }
 
+/// What the rates are proven with.
+#[derive(Default)]
+pub(super) struct Proof {
+    pub(super) tree: Vec<Branch>,
+    pub(super) leaves: Vec<Leaf>,
+    pub(super) covers: Vec<Cover>,
+    pub(super) whole: Option<Whole>,
+}
+
 /// Everything that follows from the rates.
-fn assemble(
-    game: &Game,
-    region: &Region,
-    weights: Vec<f64>,
-    (tree, leaves, covers): (Vec<Branch>, Vec<Leaf>, Vec<Cover>),
-    rates: Rates,
-) -> Certificate {
+pub(super) fn assemble(game: &Game, region: &Region, weights: Vec<f64>, proof: Proof, rates: Rates) -> Certificate {
     let constrained = matches!(region, Region::Constrained(_));
     let steps = steps(game, rates, constrained);
-    let ball = ball(game, region, &weights, rates, &steps);
+    let metric = BlockMetric::new(game.dimensions(), &weights, proof.whole.as_ref().map_or(&[], |whole| &whole.blocks));
+    let ball = ball(game, region, metric, rates, &steps);
     // Stages of Runge–Kutta methods leave a region that holds no ball of its own, and are not projected.
     let inside = ball.is_some() || region.sides().is_none();
     let steps = steps.into_iter().filter(|step| inside || step.basis == Basis::Euler || (!constrained && step.basis == Basis::Guideline));
@@ -488,13 +502,14 @@ fn assemble(
     let radius = |ball: &Ball| (Interval::point(ball.residual) / rates.margin()).hi();
     let in_ball = ball.as_ref().map(|ball| Equilibrium { centre: ball.centre.clone(), radius: radius(ball) });
     let projected = match region {
-        Region::Constrained(sides) if ball.is_none() => projected(game, sides, &weights, rates),
+        Region::Constrained(sides) if ball.is_none() => projected(game, sides, metric, rates),
         _ => None,
     };
     let at_border = projected.as_ref().map(|projected| {
         let radius = projected_radius(projected, rates.margin(), rates.lipschitz());
         Equilibrium { centre: projected.centre.clone(), radius }
     });
+    let Proof { tree, leaves, covers, whole } = proof;
     let (tree, leaves) = match region.sides() {
         Some(_) => (tree, leaves),
         // One leaf, without a box.
@@ -508,9 +523,11 @@ fn assemble(
         tree,
         leaves,
         covers,
+        whole,
         alpha: rates.margin(),
         beta: rates.lipschitz(),
         steps,
+        maps: Vec::new(),
         equilibrium: in_ball.or(at_border),
         projected,
         conditional: ball.is_none() && matches!(region, Region::Local(_)),
@@ -533,16 +550,16 @@ fn steps(game: &Game, rates: Rates, constrained: bool) -> Vec<Step> {
 }
 
 /// A ball around the only equilibrium, if one can be shown to be inside the region.
-fn ball(game: &Game, region: &Region, weights: &[f64], rates: Rates, steps: &[Step]) -> Option<Ball> {
+fn ball(game: &Game, region: &Region, metric: BlockMetric<'_>, rates: Rates, steps: &[Step]) -> Option<Ball> {
     let start = region.sides().map_or_else(|| vec![0.0; game.size()], |sides| sides.iter().map(|side| side.midpoint()).collect());
     let centre = stationary_point(|x| game.field(x), |x| game.jacobian(x), start, region.sides())?;
     let points: Vec<Interval> = centre.iter().map(|&x| Interval::point(x)).collect();
-    let residual = residual(&game.field_box(&points), game, weights);
+    let residual = metric.norm(&game.field_box(&points));
     if !residual.is_finite() {
         return None;
     }
     let Some(sides) = region.sides() else { return Some(Ball { centre, residual, invariant_radius: None }) };
-    let inner = inscribed_radius(sides, &centre, game.dimensions(), weights);
+    let inner = metric.inscribed_radius(sides, &centre);
     if !(inner > 0.0 && (Interval::point(rates.margin()) * inner).lo() >= residual) {
         return None;
     }
@@ -553,7 +570,7 @@ fn ball(game: &Game, region: &Region, weights: &[f64], rates: Rates, steps: &[St
 }
 
 /// A point that a projected step hardly moves: by the extragradient method, whose steps need not fall with the margin.
-fn projected(game: &Game, sides: &[Interval], weights: &[f64], rates: Rates) -> Option<Projected> {
+fn projected(game: &Game, sides: &[Interval], metric: BlockMetric<'_>, rates: Rates) -> Option<Projected> {
     let h = 0.5 / rates.lipschitz();
     let step = |from: &[f64], field: &[f64]| {
         let moved = |((x, f), side): ((&f64, &f64), &Interval)| (x - h * f).clamp(side.lo(), side.hi());
@@ -573,7 +590,7 @@ fn projected(game: &Game, sides: &[Interval], weights: &[f64], rates: Rates) -> 
         }
     }
     let mut projected = Projected { centre: x, h, residual: 0.0 };
-    projected.residual = projected_residual(&projected, sides, game, weights);
+    projected.residual = projected_residual(&projected, sides, game, metric);
     let is_close = projected.residual.is_finite() && projected_radius(&projected, rates.margin(), rates.lipschitz()).is_finite();
     is_close.then_some(projected)
 }

@@ -2,14 +2,20 @@
 //!
 //! A test of `a ≥ b` asks that the lower end of `a` is at least the upper end of `b`; what is no number passes no test.
 
+pub(super) mod symmetric;
+pub(super) mod whole;
+
 use std::ops::Range;
 
 use nalgebra::DMatrix;
 
 use super::certificate::{Ball, Basis, Bound, Branch, Certificate, Leaf, Projected, Rigor, Rule, Step};
+use super::map::MapCertificate;
+use super::map::checker::{check_map, check_map_claims};
 use crate::game::{Enclosure, Game};
 use crate::rigorous::{Interval, curvature_is_at_least, norm_is_at_most};
 use crate::scalar::Real;
+use whole::BlockMetric;
 
 /// Why a certificate proves nothing.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -27,6 +33,9 @@ pub enum CertificateError {
         /// The first leaf that is wrong, from 0.
         leaf: usize,
     },
+    /// It is proven with the game itself, which was not given.
+    #[error("it can only be checked with the game")]
+    GameNeeded,
     /// Something that it says does not follow.
     #[error("{which} does not follow{}", .leaf.map(|leaf| format!(" at leaf {leaf}")).unwrap_or_default())]
     Inequality {
@@ -66,8 +75,12 @@ pub fn check(certificate: &Certificate, game: Option<&Game>) -> Result<Verified,
         holds("a step", step_holds(step, certificate, game))?;
     }
     check_ball(certificate)?;
+    let of_this_game = |map: &&MapCertificate| map.dimensions == certificate.dimensions;
+    holds("an update of this game", certificate.maps.iter().all(|map| of_this_game(&map)))?;
+    certificate.maps.iter().try_for_each(|map| game.map_or_else(|| check_map_claims(map), |game| check_map(map, game)))?;
     match game {
         Some(game) => check_game(certificate, game).map(|()| Verified::Verified),
+        None if certificate.whole.is_some() => Err(CertificateError::GameNeeded),
         None => Ok(Verified::VerifiedGivenBounds),
     }
 }
@@ -84,12 +97,14 @@ fn check_form(certificate: &Certificate) -> Result<(), CertificateError> {
     let size = size.ok_or_else(|| CertificateError::Format("too many variables".into()))?;
     form("a positive weight for each player", certificate.weights.len() == players && all(&certificate.weights, |w| w > 0.0))?;
     let sides = |region: &[Interval]| region.len() == size && region.iter().all(|side| side.is_bounded() && side.lo() < side.hi());
-    match &certificate.region {
-        Some(region) => form("a region with a side for each variable", sides(region))?,
-        None => {
-            form("one leaf and no cuts for all points", certificate.leaves.len() == 1 && certificate.tree.is_empty())?;
-            form("no box for all points", certificate.leaves[0].region.is_empty() && !certificate.constrained)?;
-        }
+    form("finite rates", certificate.alpha.is_finite() && certificate.beta.is_finite())?;
+    form("a region with a side for each variable", certificate.region.as_ref().map_or(!certificate.constrained, |region| sides(region)))?;
+    if let Some(whole) = &certificate.whole {
+        return whole::check_form(certificate, whole);
+    }
+    if certificate.region.is_none() {
+        form("one leaf and no cuts for all points", certificate.leaves.len() == 1 && certificate.tree.is_empty())?;
+        form("no box for all points", certificate.leaves[0].region.is_empty())?;
     }
     let one_leaf = certificate.leaves.len() == 1 && certificate.region.is_some();
     let all_bounds = Bound::all(players).eq(certificate.covers.iter().map(|cover| cover.bound));
@@ -105,7 +120,7 @@ fn check_form(certificate: &Certificate) -> Result<(), CertificateError> {
         form("couplings of at least 0, and none of a player to itself", couplings)?;
         form("positive witnesses", all(&leaf.margin_witness, |x| x > 0.0) && all(&leaf.lipschitz_witness, |x| x > 0.0))?;
     }
-    form("finite rates", certificate.alpha.is_finite() && certificate.beta.is_finite())
+    Ok(())
 }
 
 pub(super) fn all(numbers: &[f64], holds: impl Fn(f64) -> bool) -> bool {
@@ -113,7 +128,7 @@ pub(super) fn all(numbers: &[f64], holds: impl Fn(f64) -> bool) -> bool {
 }
 
 fn check_tiling(certificate: &Certificate) -> Result<(), CertificateError> {
-    let Some(region) = &certificate.region else { return Ok(()) };
+    let Some(region) = certificate.region.as_ref().filter(|_| certificate.whole.is_none()) else { return Ok(()) };
     let leaves: Vec<&[Interval]> = certificate.leaves.iter().map(|leaf| leaf.region.as_slice()).collect();
     check_tiles(region, &certificate.tree, &leaves)?;
     certificate.covers.iter().try_for_each(|cover| walk(region, &cover.tree, |_, _| Ok(())).map(drop))
@@ -203,6 +218,10 @@ fn step_holds(step: &Step, certificate: &Certificate, game: Option<&Game>) -> bo
             let gain = h * alpha * 2.0 - h.square() * beta.square();
             gain.lo() > 0.0 && factor_is(Interval::point(1.0) - gain)
         }
+        (Rule::Euler, Basis::Symmetric, Rigor::Rigorous) if certificate.whole.is_none() => {
+            let most = game.map(|game| symmetric::factor(certificate, game, step.h));
+            most.zip(step.factor).is_some_and(|(most, factor)| 0.0 < factor && most <= factor && factor < 1.0)
+        }
         // The method's stages are not projected, and must be where the rates hold.
         (Rule::Rk4, Basis::Rk4Incremental, Rigor::Rigorous) => {
             let slope = rk4_slope(alpha, beta, h);
@@ -245,7 +264,7 @@ fn check_ball(certificate: &Certificate) -> Result<(), CertificateError> {
         match (&certificate.region, ball.invariant_radius) {
             (None, None) => {}
             (Some(region), Some(radius)) => {
-                let inner = inscribed_radius(region, &ball.centre, &certificate.dimensions, &certificate.weights);
+                let inner = certificate.metric().inscribed_radius(region, &ball.centre);
                 holds("the centre of the ball", inner > 0.0)?;
                 holds("the existence of an equilibrium", (Interval::point(certificate.alpha) * inner).lo() >= ball.residual)?;
                 let stretch = certificate.steps.iter().filter(|step| step.basis == Basis::Rk4Incremental);
@@ -287,7 +306,7 @@ pub(super) fn projected_radius(projected: &Projected, alpha: f64, beta: f64) -> 
 }
 
 /// How far a projected step moves its centre at most, in the metric.
-pub(super) fn projected_residual(projected: &Projected, region: &[Interval], game: &Game, weights: &[f64]) -> f64 {
+pub(super) fn projected_residual(projected: &Projected, region: &[Interval], game: &Game, metric: BlockMetric<'_>) -> f64 {
     let centre: Vec<Interval> = projected.centre.iter().map(|&x| Interval::point(x)).collect();
     let field = game.field_box(&centre);
     let moved = |k: usize| {
@@ -295,18 +314,7 @@ pub(super) fn projected_residual(projected: &Projected, region: &[Interval], gam
         let clamped = |x: f64| x.clamp(side.lo(), side.hi());
         Interval::new(clamped(there.lo()), clamped(there.hi())).unwrap_or(Interval::ENTIRE) - centre[k]
     };
-    residual(&(0..centre.len()).map(moved).collect::<Vec<_>>(), game, weights)
-}
-
-/// The radius, rounded down, of the largest ball of the metric around a point that the box holds.
-pub(super) fn inscribed_radius(region: &[Interval], centre: &[f64], dimensions: &[usize], weights: &[f64]) -> f64 {
-    let players = dimensions.iter().enumerate().flat_map(|(player, &size)| std::iter::repeat_n(player, size));
-    let radius = |((side, &centre), player): ((&Interval, &f64), usize)| {
-        let to_lower = (Interval::point(centre) - Interval::point(side.lo())).lo();
-        let to_upper = (Interval::point(side.hi()) - Interval::point(centre)).lo();
-        (Interval::point(to_lower.min(to_upper)) * Interval::point(weights[player]).sqrt()).lo()
-    };
-    region.iter().zip(centre).zip(players).map(radius).fold(f64::INFINITY, f64::min)
+    metric.norm(&(0..centre.len()).map(moved).collect::<Vec<_>>())
 }
 
 fn check_game(certificate: &Certificate, game: &Game) -> Result<(), CertificateError> {
@@ -327,24 +335,19 @@ fn check_game(certificate: &Certificate, game: &Game) -> Result<(), CertificateE
             expect(which.unwrap_or_default(), Some(place), which.is_none())
         })?;
     }
-    let weights = &certificate.weights;
+    if let Some(whole) = &certificate.whole {
+        whole::check_game(certificate, whole, game)?;
+    }
+    let metric = certificate.metric();
     if let Some(ball) = &certificate.ball {
         let centre: Vec<Interval> = ball.centre.iter().map(|&x| Interval::point(x)).collect();
-        expect("the residual", None, residual(&game.field_box(&centre), game, weights) <= ball.residual)?;
+        expect("the residual", None, metric.norm(&game.field_box(&centre)) <= ball.residual)?;
     }
     if let (Some(projected), Some(region)) = (&certificate.projected, &certificate.region) {
-        let moved = projected_residual(projected, region, game, weights);
+        let moved = projected_residual(projected, region, game, metric);
         expect("the residual of the projected step", None, moved <= projected.residual)?;
     }
     Ok(())
-}
-
-/// An upper bound of the norm of a vector of the field in the metric.
-pub(super) fn residual(field: &[Interval], game: &Game, weights: &[f64]) -> f64 {
-    let part = |(variables, &w): (std::ops::Range<usize>, &f64)| {
-        field[variables].iter().fold(Interval::point(0.0), |sum, entry| sum + entry.square()) * w
-    };
-    game.players().into_iter().zip(weights).map(part).fold(Interval::point(0.0), |sum, part| sum + part).sqrt().hi()
 }
 
 /// A bound of a leaf that the Jacobian on a box does not support, if there is one of those that are asked for: as intervals enclose it or,

@@ -7,8 +7,11 @@ use super::blocks::Blocks;
 use super::certify::{Certifier, Mode, Region, Verdict, corners, stationary_point};
 use super::estimate::quantities_at;
 use super::linear::eigenvalues;
+use super::lmi::Structure;
 use super::map::{MapCertifier, MapVerdict, Update};
 use super::scaled::{Goal, Scaled, least_symmetric, norm, ratios};
+use super::search::Search;
+use super::signs::{self, MetricSearch};
 use super::{SmallGainError, optimal_weights};
 use crate::game::Game;
 use crate::rigorous::Interval;
@@ -34,6 +37,12 @@ pub enum Test {
     /// There are weights `ρ > 0`, one for each player, for which `diag(ρ) J + Jᵀ diag(ρ)` is positive definite on the region (Rosen 1965,
     /// diagonal strict concavity). Its margin is `α` in `diag(ρ) J + Jᵀ diag(ρ) ≥ 2 α diag(ρ)`. It keeps the signs of couplings.
     RosenDsc,
+    /// The same with a symmetric positive definite matrix `M_i` for each player instead of `ρ_i I`, diagonal for players that are confined to a
+    /// box: a linear matrix inequality (Boyd et al. 1994).
+    BlockLmi,
+    /// The same with one matrix for all variables (Demidovich 1961). What holds in no such metric holds in no constant metric; a projection
+    /// onto a product of sets is no projection of each player's in it.
+    FullContraction,
     /// The small-gain condition of bounds on the whole region. It knows only norms.
     SmallGain,
     /// The small-gain condition on each box of the region, in one metric.
@@ -133,11 +142,13 @@ pub fn compare_until(game: &Game, region: &Region, certifier: &Certifier, cancel
     let per_box = setting.small_gain(Mode::PerBox)?;
     let euclidean = setting.euclidean()?;
     let rosen = setting.rosen(per_box.weights.as_deref().or(uniform.weights.as_deref()))?;
+    let blocks = setting.metric(Test::BlockLmi, game.dimensions(), signs::allowed(Structure::Full, region))?;
+    let full = setting.metric(Test::FullContraction, &[game.size()], Structure::Full)?;
     let spectral = setting.spectral();
     let equal = vec![1.0; game.dimensions().len()];
     let metrics = [&uniform, &per_box, &rosen].into_iter().filter_map(|row| row.weights.clone()).chain([equal]).collect();
     let step = setting.step_map(metrics)?;
-    Ok(ComparisonReport { rows: vec![euclidean, rosen, uniform, per_box, spectral, step] })
+    Ok(ComparisonReport { rows: vec![euclidean, rosen, blocks, full, uniform, per_box, spectral, step] })
 }
 
 /// What is tested, and how.
@@ -242,6 +253,20 @@ impl Setting<'_> {
         }
         let (margin, weights) = best;
         row(if weights.is_some() { Outcome::Holds { margin } } else { Outcome::Unknown }, weights)
+    }
+
+    /// Whether the field is monotone in a metric of blocks of these sizes.
+    fn metric(&self, test: Test, dimensions: &[usize], structure: Structure) -> Result<Comparison, SmallGainError> {
+        let (sides, search) = (self.sides(), self.certifier.search);
+        let found = MetricSearch { game: self.game, dimensions, structure, sides: &sides, search }.best(self.cancel, &mut Silent)?;
+        let rest = Search { most_boxes: search.most_boxes.saturating_sub(found.boxes).max(1), ..search };
+        let margin = if found.margin > 0.0 { found.prove(Goal::Curvature, &sides, &rest, self.cancel)?.value } else { 0.0 };
+        let outcome = match signs::refusal(&found, false) {
+            _ if margin > 0.0 && margin.is_finite() => Outcome::Holds { margin },
+            Some(reason) => Outcome::Fails { margin: found.upper.min(0.0), point: reason.point().to_vec() },
+            None => Outcome::Unknown,
+        };
+        Ok(Comparison { test, outcome, weights: None, step: None })
     }
 
     fn spectral(&self) -> Comparison {
@@ -560,6 +585,9 @@ mod tests {
                 // What knows less never holds without what knows more.
                 prop_assert!(!report.holds(Test::SmallGain) || report.holds(Test::RosenDsc));
                 prop_assert!(!report.holds(Test::EuclideanMonotone) || report.holds(Test::RosenDsc));
+                prop_assert!(!report.holds(Test::RosenDsc) || report.holds(Test::BlockLmi));
+                prop_assert!(!report.holds(Test::BlockLmi) || report.holds(Test::FullContraction));
+                prop_assert!(!report.holds(Test::FullContraction) || report.holds(Test::Spectral));
                 prop_assert!(!report.holds(Test::RosenDsc) || report.holds(Test::Spectral) && report.holds(Test::StepMap));
             }
         }

@@ -12,7 +12,6 @@ use gradus_base::Cancel;
 
 use super::certificate::Branch;
 use super::certify::{Region, corners, stationary_point};
-use super::checker::{inscribed_radius, residual};
 use super::scaled::{Goal, Scaled};
 use super::search::Search;
 use super::{SmallGainError, check_weights};
@@ -72,6 +71,18 @@ pub enum Update {
 }
 
 impl Update {
+    /// The name of the rule.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Euler { .. } => "euler",
+            Self::Rk4 { .. } => "rk4",
+            Self::Extragradient { .. } => "extragradient",
+            Self::Optimistic { .. } => "optimistic",
+            Self::Consensus { .. } => "consensus",
+            Self::Preconditioned { .. } => "preconditioned",
+        }
+    }
+
     /// The step of all players, or the largest of theirs.
     pub fn step(&self) -> f64 {
         match self {
@@ -373,12 +384,12 @@ fn stay(certificate: &mut MapCertificate, map: &Game, constrained: bool) {
     let projected = constrained && checker::may_be_projected(&certificate.update);
     let Some(centre) = centre(map, region, projected) else { return };
     let step = checker::step_from(map, region.filter(|_| projected), &centre);
-    let residual = residual(&step, map, &certificate.weights);
+    let residual = certificate.metric(map.dimensions()).norm(&step);
     let away = (Interval::point(residual) / (Interval::point(1.0) - q)).hi();
     if !away.is_finite() {
         return;
     }
-    let radius = region.map_or(0.0, |region| inscribed_radius(region, &centre, &checker::of_state(certificate), &certificate.weights));
+    let radius = region.map_or(0.0, |region| certificate.metric(map.dimensions()).inscribed_radius(region, &centre));
     certificate.invariant = if projected {
         Invariant::Projected
     } else if checker::stays_inside(certificate, map) {

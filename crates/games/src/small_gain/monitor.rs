@@ -156,7 +156,8 @@ impl<'c> Monitor<'c> {
             }
         }
         let factor = self.factor;
-        let slack = self.slack + ROUNDING * (self.norm(state) + self.norm(&self.last));
+        let last = if step > 0 { self.norm(&self.last) } else { 0.0 };
+        let slack = self.slack + ROUNDING * (self.norm(state) + last);
         let shrinks = |next: f64, before: f64, off: f64, from_equilibrium: bool| {
             // What is no number does not shrink.
             if next <= factor * before + off {
@@ -179,18 +180,12 @@ impl<'c> Monitor<'c> {
 
     /// In the metric.
     fn distance(&self, x: &[f64], y: &[f64]) -> f64 {
-        norm(self.certificate, x.iter().zip(y).map(|(x, y)| x - y))
+        self.norm(&x.iter().zip(y).map(|(x, y)| x - y).collect::<Vec<f64>>())
     }
 
     fn norm(&self, x: &[f64]) -> f64 {
-        norm(self.certificate, x.iter().copied())
+        self.certificate.metric().length(x)
     }
-}
-
-/// `√(Σ w_i |x_i|²)`.
-fn norm(certificate: &Certificate, x: impl Iterator<Item = f64>) -> f64 {
-    let players = certificate.dimensions.iter().zip(&certificate.weights).flat_map(|(&size, &w)| std::iter::repeat_n(w.sqrt(), size));
-    x.zip(players).fold(0.0, |norm: f64, (x, root)| norm.hypot(root * x))
 }
 
 fn certified_factor(rates: Rates, rule: Rule, h: f64) -> Result<f64, Violation> {

@@ -34,6 +34,13 @@ pub enum Refusal {
         /// The point.
         point: Vec<f64>,
     },
+    /// The Jacobian of some players, the others' variables kept, has an eigenvalue without a positive real part: there is no metric of blocks.
+    Unstable {
+        /// The players, from 0.
+        players: Vec<usize>,
+        /// The point.
+        point: Vec<f64>,
+    },
     /// The margin is not positive: that of given weights, or that of any when the gain is 1 to rounding.
     NonPositiveMargin {
         /// About the margin.
@@ -49,6 +56,7 @@ impl Refusal {
         match self {
             Self::NonPositiveCurvature { .. } => "NonPositiveCurvature",
             Self::SmallGainViolated { .. } => "SmallGainViolated",
+            Self::Unstable { .. } => "Unstable",
             Self::NonPositiveMargin { .. } => "NonPositiveMargin",
         }
     }
@@ -56,9 +64,10 @@ impl Refusal {
     /// The point.
     pub fn point(&self) -> &[f64] {
         match self {
-            Self::NonPositiveCurvature { point, .. } | Self::SmallGainViolated { point, .. } | Self::NonPositiveMargin { point, .. } => {
-                point
-            }
+            Self::NonPositiveCurvature { point, .. }
+            | Self::SmallGainViolated { point, .. }
+            | Self::Unstable { point, .. }
+            | Self::NonPositiveMargin { point, .. } => point,
         }
     }
 }
@@ -70,6 +79,7 @@ impl Refusal {
             Self::NonPositiveCurvature { player, .. } => (0, *player),
             Self::SmallGainViolated { .. } => (1, 0),
             Self::NonPositiveMargin { .. } => (2, 0),
+            Self::Unstable { .. } => (3, 0),
         }
     }
 
@@ -79,6 +89,7 @@ impl Refusal {
             Self::NonPositiveCurvature { mu, .. } => -mu,
             Self::SmallGainViolated { rho, .. } => *rho,
             Self::NonPositiveMargin { margin, .. } => -margin,
+            Self::Unstable { .. } => 0.0,
         };
         badness(self) > badness(other)
     }
@@ -96,6 +107,14 @@ impl fmt::Display for Refusal {
             Self::SmallGainViolated { rho, worst_cycle, gain, point } => {
                 let cycle: Vec<String> = worst_cycle.iter().chain(worst_cycle.first()).map(usize::to_string).collect();
                 write!(f, "the spectral gain is at least {rho:.6} at {point:?}: players {} have loop gain {gain:.6}", cycle.join(" -> "))
+            }
+            Self::Unstable { players, point } => {
+                let players: Vec<String> = players.iter().map(usize::to_string).collect();
+                write!(
+                    f,
+                    "the Jacobian of players {} has an eigenvalue without a positive real part at {point:?}: they drift apart in every metric",
+                    players.join(", ")
+                )
             }
             Self::NonPositiveMargin { margin, point } => write!(f, "the margin is {margin:.3e}, which is not positive, at {point:?}"),
         }

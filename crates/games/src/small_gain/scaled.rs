@@ -9,6 +9,7 @@ use super::SmallGainError;
 use super::blocks::{curvature_reached, norm_reached};
 use super::certificate::Branch;
 use super::certify::corners;
+use super::checker::whole::BlockMetric;
 use super::probe::{can_be_cut, halves_of};
 use super::search::{BATCH, Entry, Search};
 use crate::game::{Enclosure, Game};
@@ -25,12 +26,21 @@ pub(super) enum Goal {
     Curvature,
 }
 
-/// A field, of which `M^{1/2} J M^{-1/2}` is bounded with `M = blkdiag(w_i I)`.
+/// A field, of which `M^{1/2} J M^{-1/2}` is bounded with `M = blkdiag(w_i I)`, or in any other metric of blocks.
 pub(super) struct Scaled<'a> {
     field: &'a Game,
     goal: Goal,
-    /// `√(w_i / w_j)` for each entry, row by row.
+    /// `√(w_i / w_j)` for each entry, row by row; of other metrics, of their diagonals.
     ratios: Vec<Interval>,
+    /// A metric that is not diagonal.
+    frame: Option<Frame<'a>>,
+}
+
+/// A metric `M = Rᵀ R`, with `R` and its inverse to rounding: good enough to search with, and no proof.
+struct Frame<'a> {
+    metric: BlockMetric<'a>,
+    root: DMatrix<f64>,
+    inverse: DMatrix<f64>,
 }
 
 /// A box, and what is known of it.
@@ -70,13 +80,27 @@ pub(super) fn ratios(field: &Game, weights: &[f64]) -> Vec<Interval> {
 
 impl<'a> Scaled<'a> {
     pub(super) fn new(field: &'a Game, weights: &[f64], goal: Goal) -> Self {
-        Self { field, goal, ratios: ratios(field, weights) }
+        Self { field, goal, ratios: ratios(field, weights), frame: None }
+    }
+
+    /// In any metric of blocks that is positive definite to rounding; none in one that is not.
+    pub(super) fn in_metric(field: &'a Game, metric: BlockMetric<'a>, goal: Goal) -> Option<Self> {
+        let matrix = metric.about();
+        let root = matrix.clone().cholesky()?.unpack().transpose();
+        let inverse = root.clone().try_inverse()?;
+        let diagonal: Vec<f64> = matrix.diagonal().iter().copied().collect();
+        let ratios = diagonal.iter().flat_map(|i| diagonal.iter().map(move |j| Interval::point((i / j).sqrt()))).collect();
+        Some(Self { field, goal, ratios, frame: Some(Frame { metric, root, inverse }) })
     }
 
     /// `M^{1/2} J M^{-1/2}`; its symmetric part, if that is what is asked of.
     fn matrix(&self, jacobian: &[Interval]) -> DMatrix<Interval> {
         let size = self.field.size();
-        let entry = |i: usize, j: usize| jacobian[i * size + j] * self.ratios[i * size + j];
+        let product = self.frame.as_ref().map(|frame| frame.around(jacobian));
+        let entry = |i: usize, j: usize| match &product {
+            Some(product) => product[(i, j)],
+            None => jacobian[i * size + j] * self.ratios[i * size + j],
+        };
         DMatrix::from_fn(size, size, |i, j| match self.goal {
             Goal::Curvature if i != j => (entry(i, j) + entry(j, i)) * 0.5,
             _ => entry(i, j),
@@ -115,9 +139,13 @@ impl<'a> Scaled<'a> {
 
     /// The quantity at a point, to rounding.
     pub(super) fn at(&self, x: &[f64]) -> f64 {
-        let jacobian = self.field.jacobian(x);
+        let mut jacobian = self.field.jacobian(x);
         let size = jacobian.nrows();
-        let entry = |i: usize, j: usize| jacobian[(i, j)] * self.ratios[i * size + j].midpoint();
+        if let Some(frame) = &self.frame {
+            jacobian = &frame.root * jacobian * &frame.inverse;
+        }
+        let ratio = |i: usize, j: usize| if self.frame.is_some() { 1.0 } else { self.ratios[i * size + j].midpoint() };
+        let entry = |i: usize, j: usize| jacobian[(i, j)] * ratio(i, j);
         let matrix = DMatrix::from_fn(size, size, |i, j| match self.goal {
             Goal::Norm => entry(i, j),
             Goal::Curvature => 0.5 * (entry(i, j) + entry(j, i)),
@@ -141,6 +169,13 @@ impl<'a> Scaled<'a> {
 
     /// Whether the quantity of every matrix in the enclosure is at most `bound`.
     pub(super) fn holds(&self, jacobian: &[Interval], bound: f64) -> bool {
+        if let Some(Frame { metric, .. }) = &self.frame {
+            let holds = match self.goal {
+                Goal::Norm => metric.has_lipschitz(jacobian, bound),
+                Goal::Curvature => metric.has_margin(jacobian, -bound),
+            };
+            return bound.is_finite() && holds;
+        }
         let matrix = self.matrix(jacobian);
         bound.is_finite()
             && matrix.iter().all(|entry| entry.is_bounded())
@@ -247,6 +282,22 @@ impl<'a> Scaled<'a> {
         let size = jacobian.iter().zip(&self.ratios).map(|(entry, ratio)| (*entry * *ratio).magnitude()).fold(f64::MIN_POSITIVE, f64::max);
         let mut guesses = (0..24).map(|k| guess + f64::EPSILON * size * 4f64.powi(k));
         guesses.find(|&bound| self.holds(jacobian, bound)).unwrap_or(f64::INFINITY)
+    }
+}
+
+impl Frame<'_> {
+    /// Numbers around `R J R⁻¹`, of each `J` of an enclosure.
+    fn around(&self, jacobian: &[Interval]) -> DMatrix<Interval> {
+        let size = self.root.nrows();
+        let sum = |terms: &mut dyn Iterator<Item = Interval>| terms.fold(Interval::point(0.0), |sum, term| sum + term);
+        // The root is upper triangular, and so is its inverse; zeros add nothing.
+        let nonzero = |matrix: &DMatrix<f64>, at: [usize; 2]| Some(matrix[(at[0], at[1])]).filter(|entry| *entry != 0.0);
+        let left = DMatrix::from_fn(size, size, |i, j| {
+            sum(&mut (i..size).filter_map(|k| nonzero(&self.root, [i, k]).map(|root| jacobian[k * size + j] * root)))
+        });
+        DMatrix::from_fn(size, size, |i, j| {
+            sum(&mut (0..=j).filter_map(|k| nonzero(&self.inverse, [k, j]).map(|inverse| left[(i, k)] * inverse)))
+        })
     }
 }
 

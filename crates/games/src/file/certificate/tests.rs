@@ -1,6 +1,6 @@
 use super::*;
 use crate::scalar::Real;
-use crate::small_gain::{Certifier, Region, Verdict};
+use crate::small_gain::{Certifier, MapCertifier, MapVerdict, Mode, Region, Search, Structure, Tolerance, Update, Verdict};
 
 fn toy() -> Game {
     Game::affine(&[1, 1], DMatrix::from_row_slice(2, 2, &[1.0, 10.0, 0.05, 1.0]), vec![0.0; 2]).unwrap()
@@ -57,6 +57,53 @@ fn covers_are_read_as_they_were_written() {
 }
 
 #[test]
+fn whole_metrics_and_updates_are_kept() {
+    let zero_sum =
+        Game::affine(&[2, 1], DMatrix::from_row_slice(3, 3, &[1.0, 0.2, 2.0, 0.0, 1.0, 0.5, -2.0, -0.5, 1.0]), vec![0.0; 3]).unwrap();
+    let game = Game::from_losses(&[1, 1], |x| {
+        let push = 3.0 * x[0] * x[1] + 0.1 * (x[0] * x[1]).sin();
+        vec![x[0].square() + push, x[1].square() - push]
+    });
+    let game = game.unwrap();
+    let updates = [
+        Update::Euler { h: 0.05 },
+        Update::Rk4 { h: 0.2 },
+        Update::Extragradient { h: 0.1 },
+        Update::Optimistic { h: 0.05 },
+        Update::Consensus { h: 0.05, gamma: 0.1 },
+        Update::Preconditioned { steps: vec![0.05, 0.04] },
+    ];
+    for (game, region) in [(zero_sum, Region::Free), (game, Region::local(&[-0.5; 2], &[0.5; 2]).unwrap())] {
+        let search = Search { tolerance: Tolerance::Relative(1e-2), most_boxes: 2_000 };
+        let certifier = Certifier { mode: Mode::BlockLmi(Structure::Full), search, ..Certifier::default() };
+        let Verdict::Certified(found) = certifier.certify(&game, &region).unwrap() else { panic!("it is monotone") };
+        let mut certificate = found.certificate;
+        for update in updates.clone() {
+            let found = MapCertifier { update, weights: vec![1.0; 2], search }.certify(&game, &region).unwrap();
+            let MapVerdict::Contracts { certificate: map, .. } = found else { panic!("{found:?}") };
+            certificate.maps.push(*map);
+        }
+        let file = CertificateFile::new("zero-sum", &game, certificate);
+        let text = file.to_json().unwrap();
+        let read = CertificateFile::from_json(text.as_bytes()).unwrap();
+        assert!(read == file && read.verify(Some(&game)) == Ok(Verified::Verified));
+        assert_eq!(read.verify(None), Err(CertificateError::GameNeeded));
+        for (from, to) in [
+            ("\"basis\":\"map\"", "\"basis\":\"euler\""),
+            ("{\"euler\":{\"h\":", "{\"euler\":{\"h\":[\"0x1p+0\",1.0],\"h\":"),
+            ("{\"euler\":{\"h\":", "{\"newton\":{\"h\":"),
+            ("\"whole\":{\"margin\":", "\"whole\":null,\"hole\":{\"margin\":"),
+            ("\"blocks\":[[", "\"blocks\":[[[],"),
+            ("\"invariant\":", "\"invariance\":"),
+        ] {
+            assert!(text.contains(from), "{from}");
+            let forged = signed(&text.replacen(from, to, 1));
+            assert!(matches!(CertificateFile::from_json(&forged), Err(CertificateError::Format(_))), "{to}");
+        }
+    }
+}
+
+#[test]
 fn many_leaves_have_a_file_of_their_own() {
     let folder = tempfile::tempdir().unwrap();
     let mut many = file(&Region::local(&[-1.0; 2], &[1.0; 2]).unwrap());
@@ -89,7 +136,10 @@ fn keys_and_numbers_are_checked() {
         ("\"tree\":[{\"leaf\":0}]", "\"tree\":[{\"leaf\":0.5}]"),
         ("\"tree\":[{\"leaf\":0}]", "\"tree\":[{\"branch\":0}]"),
         ("\"tree\":[{\"leaf\":0}]", "\"tree\":[{\"leaf\":-1}]"),
-        ("\"basis\":\"euler\"", "\"basis\":\"symmetric\""),
+        ("\"basis\":\"euler\"", "\"basis\":\"exact\""),
+        ("\"whole\":null,", ""),
+        ("\"maps\":[],", ""),
+        ("\"whole\":null", "\"whole\":{\"margin\":[],\"lipschitz\":[]}"),
         ("\"rigor\":\"rigorous\"", "\"rigor\":\"sure\""),
         ("\"sets\":\"none\"", "\"sets\":\"ball\""),
         ("[\"0x1p+0\",1.0]", "[\"0x1p+0\",1.0000000000000002]"),

@@ -61,7 +61,7 @@ fn an_enclosure_of_the_equilibrium() {
     // Around a centre a little away from it: |F(c)| = 0.01224744… with w = (1, 200).
     let (game, weights) = (toy(), [1.0, 200.0]);
     let centre = [0.01, 0.0].map(Interval::point);
-    let residual = residual(&game.field_box(&centre), &game, &weights);
+    let residual = BlockMetric::new(&[1, 1], &weights, &[]).norm(&game.field_box(&centre));
     assert!((residual - 0.012_247_448_7).abs() < 1e-9);
     let alpha = certified(&game, &cube(1.0, 2)).certificate.alpha;
     assert!((residual / alpha - 0.041_815_405_5).abs() < 1e-9);

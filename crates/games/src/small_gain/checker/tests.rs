@@ -1,7 +1,9 @@
 use nalgebra::SymmetricEigen;
 
 use super::*;
-use crate::small_gain::{BlockBounds, Certified, Certifier, Equilibrium, Mode, Region, Search, Tolerance, Verdict};
+use crate::small_gain::{
+    BlockBounds, Certified, Certifier, Equilibrium, Invariant, MapCertifier, MapVerdict, Mode, Region, Search, Tolerance, Update, Verdict,
+};
 
 fn toy() -> Game {
     Game::affine(&[1, 1], DMatrix::from_row_slice(2, 2, &[1.0, 10.0, 0.05, 1.0]), vec![0.0; 2]).unwrap()
@@ -256,6 +258,63 @@ fn stages_that_leave_the_region_are_not_rigorous() {
 }
 
 #[test]
+fn symmetric_steps_and_updates_of_their_own() {
+    // A potential game, and one that a metric makes symmetric.
+    let potential = Game::from_losses(&[2, 1], |x| {
+        let all = (x[0] * x[2]).sin() * 0.3 + x[0].square() + x[1].square() + x[2].square() + 0.2 * x[0] * x[1] * x[2];
+        vec![all, all]
+    });
+    let scaled = Game::affine(&[1, 1], DMatrix::from_row_slice(2, 2, &[1.0, 2.0, 0.25, 1.0]), vec![0.0; 2]);
+    for (game, region) in [(potential.unwrap(), box_of(0.5, 3)), (scaled.unwrap(), Region::Free)] {
+        let mut found = certified(&game, region.clone(), Mode::Uniform).certificate;
+        let step = found.symmetric_step(&game).unwrap();
+        assert!(step.h > found.steps[0].h && step.factor.unwrap() < found.steps[0].factor.unwrap(), "{step:?} {:?}", found.steps[0]);
+        found.steps.push(step);
+        assert_eq!(check(&found, Some(&game)), Ok(Verified::Verified));
+        assert_eq!(check(&found, None), Err(CertificateError::Inequality { which: "a step", leaf: None }));
+        let last = found.steps.len() - 1;
+        let changes: [fn(&mut Step); 4] = [
+            |step| step.factor = step.factor.map(|factor| factor * (1.0 - 1e-9)),
+            |step| step.h *= 1.05,
+            |step| step.rule = Rule::Rk4,
+            |step| step.factor = None,
+        ];
+        for change in changes {
+            let mut forged = found.clone();
+            change(&mut forged.steps[last]);
+            assert!(check(&forged, Some(&game)).is_err());
+        }
+        // An update with a proof of its own, with the game and without.
+        found.steps.truncate(last);
+        let search = Search { tolerance: Tolerance::Relative(1e-2), most_boxes: 2_000 };
+        let certifier = MapCertifier { update: Update::Rk4 { h: 0.2 }, weights: found.weights.clone(), search };
+        let MapVerdict::Contracts { certificate, .. } = certifier.certify(&game, &region).unwrap() else { panic!("it contracts") };
+        found.maps.push(*certificate);
+        assert_eq!(check(&found, Some(&game)), Ok(Verified::Verified));
+        assert_eq!(check(&found, None), Ok(Verified::VerifiedGivenBounds));
+        let changes: [fn(&mut MapCertificate); 7] = [
+            |map| map.q *= 0.99,
+            |map| map.leaves[0].norm = 2.0,
+            |map| map.weights[0] = -1.0,
+            |map| map.update = Update::Rk4 { h: -0.2 },
+            |map| map.dimensions = vec![1, 1, 1],
+            |map| map.fixed_point.as_mut().unwrap().radius = -1.0,
+            |map| map.invariant = Invariant::None,
+        ];
+        for change in changes {
+            let mut forged = found.clone();
+            change(&mut forged.maps[0]);
+            assert!(check(&forged, Some(&game)).is_err() && check(&forged, None).is_err());
+        }
+        found.maps[0].update = Update::Rk4 { h: 5.0 };
+        assert!(check(&found, Some(&game)).is_err());
+    }
+    // Where couplings differ in sign, nothing is symmetric.
+    let skew = Game::affine(&[1, 1], DMatrix::from_row_slice(2, 2, &[1.0, 0.5, -0.5, 1.0]), vec![0.0; 2]).unwrap();
+    assert_eq!(certified(&skew, Region::Free, Mode::Uniform).certificate.symmetric_step(&skew), None);
+}
+
+#[test]
 fn equilibria_of_nearly_flat_games_on_the_border() {
     // Without a border the equilibrium would be at (0, 0); a margin of 1e-9 leaves no factor of a step that is less than 1.
     let game = Game::affine(&[1, 1], DMatrix::from_row_slice(2, 2, &[1e-9, 0.0, 0.0, 1.0]), vec![0.0; 2]).unwrap();
@@ -377,9 +436,11 @@ fn a_metric_for_each_leaf_is_no_metric() {
             tree: vec![Branch::Split { axis: 0, at: 0.0 }, Branch::Leaf(0), Branch::Leaf(1)],
             leaves: leaves.into_iter().map(|(leaf, ..)| leaf).collect(),
             covers: Vec::new(),
+            whole: None,
             alpha: 0.1,
             beta,
             steps: Vec::new(),
+            maps: Vec::new(),
             ball: None,
             projected: None,
             equilibrium: None,

@@ -5,7 +5,8 @@ use nalgebra::DMatrix;
 use super::{FixedPoint, Invariant, MapCertificate, Update};
 use crate::game::Game;
 use crate::rigorous::{Interval, norm_is_at_most};
-use crate::small_gain::checker::{CertificateError, all, check_tiles, inscribed_radius, residual};
+use crate::small_gain::checker::whole::BlockMetric;
+use crate::small_gain::checker::{CertificateError, all, check_tiles};
 use crate::small_gain::scaled::ratios;
 
 /// Follows the certificate of an update map of a game step by step: the map is recorded anew, its Jacobian enclosed on each leaf, and
@@ -17,15 +18,11 @@ pub fn check_map(certificate: &MapCertificate, game: &Game) -> Result<(), Certif
     if certificate.dimensions != game.dimensions() {
         return Err(CertificateError::Hash("the certificate is of another game".into()));
     }
+    check_map_claims(certificate)?;
     let map = certificate.update.map(game).map_err(|error| CertificateError::Format(error.to_string()))?;
-    check_form(certificate, &map)?;
     let holds = |which, leaf, holds| if holds { Ok(()) } else { Err(CertificateError::Inequality { which, leaf }) };
-    if let Some(region) = &certificate.region {
-        let leaves: Vec<&[Interval]> = certificate.leaves.iter().map(|leaf| leaf.region.as_slice()).collect();
-        check_tiles(region, &certificate.tree, &leaves)?;
-    } else {
-        holds("a Jacobian that is the same everywhere", None, game.is_affine() && map.is_affine())?;
-    }
+    let same = certificate.region.is_some() || (game.is_affine() && map.is_affine());
+    holds("a Jacobian that is the same everywhere", None, same)?;
     let ratios = ratios(&map, &certificate.weights);
     let everywhere = vec![Interval::point(0.0); map.size()];
     for (place, leaf) in certificate.leaves.iter().enumerate() {
@@ -35,24 +32,52 @@ pub fn check_map(certificate: &MapCertificate, game: &Game) -> Result<(), Certif
         let defined = jacobian.iter().chain(&map.field_box(region)).all(|entry| entry.is_bounded());
         holds("an update that is defined", Some(place), defined)?;
         let scaled = DMatrix::from_fn(map.size(), map.size(), |i, j| jacobian[i * map.size() + j] * ratios[i * map.size() + j]);
-        holds("the norm of the Jacobian", Some(place), norm_is_at_most(&scaled, leaf.norm) && leaf.norm <= certificate.q)?;
+        holds("the norm of the Jacobian", Some(place), norm_is_at_most(&scaled, leaf.norm))?;
     }
+    if let Some(point) = &certificate.fixed_point {
+        let projected = certificate.invariant == Invariant::Projected;
+        let step = step_from(&map, certificate.region.as_deref().filter(|_| projected), &point.centre);
+        holds("the residual", None, certificate.metric(map.dimensions()).norm(&step) <= point.residual)?;
+    }
+    let stays = certificate.invariant != Invariant::Region || stays_inside(certificate, &map);
+    holds("a region that is mapped into itself", None, stays)
+}
+
+/// Follows what does not need the game: that the leaves are the whole region, and what follows from their bounds and the residual, which
+/// are taken on trust, as is that a region is mapped into itself.
+///
+/// # Errors
+/// As of [`check_map`].
+pub(in super::super) fn check_map_claims(certificate: &MapCertificate) -> Result<(), CertificateError> {
+    let dimensions = of_state(certificate);
+    check_form(certificate, &dimensions)?;
+    let holds = |which, leaf, holds| if holds { Ok(()) } else { Err(CertificateError::Inequality { which, leaf }) };
+    if let Some(region) = &certificate.region {
+        let leaves: Vec<&[Interval]> = certificate.leaves.iter().map(|leaf| leaf.region.as_slice()).collect();
+        check_tiles(region, &certificate.tree, &leaves)?;
+    }
+    let bounded = |norm: f64| (0.0..=certificate.q).contains(&norm);
+    certificate.leaves.iter().enumerate().try_for_each(|(place, leaf)| holds("the factor", Some(place), bounded(leaf.norm)))?;
     match (&certificate.fixed_point, certificate.invariant) {
         (None, Invariant::None) => Ok(()),
-        (Some(point), invariant) if invariant != Invariant::None => check_fixed_point(certificate, point, &map),
+        (Some(point), invariant) if invariant != Invariant::None => check_fixed_point(certificate, point, &dimensions),
         _ => holds("a fixed point where iterates stay", None, false),
     }
 }
 
-fn check_form(certificate: &MapCertificate, map: &Game) -> Result<(), CertificateError> {
+fn check_form(certificate: &MapCertificate, dimensions: &[usize]) -> Result<(), CertificateError> {
     let expect = |what: &str, holds: bool| if holds { Ok(()) } else { Err(CertificateError::Format(what.into())) };
-    let blocks = map.dimensions().len();
+    let blocks = dimensions.len();
+    expect("at least two players, each with a variable", certificate.dimensions.len() >= 2 && !dimensions.contains(&0))?;
+    let size = dimensions.iter().try_fold(0usize, |sum, &size| sum.checked_add(size));
+    let size = size.ok_or_else(|| CertificateError::Format("too many variables".into()))?;
+    certificate.update.validate(certificate.dimensions.len()).map_err(|error| CertificateError::Format(error.to_string()))?;
     expect("a positive weight for each block", certificate.weights.len() == blocks && all(&certificate.weights, |w| w > 0.0))?;
     expect("a factor between 0 and 1", 0.0 < certificate.q && certificate.q < 1.0)?;
     expect("a leaf", !certificate.leaves.is_empty())?;
     match &certificate.region {
         Some(region) => {
-            let sides = region.len() == map.size() && region.iter().all(|side| side.is_bounded() && side.lo() < side.hi());
+            let sides = region.len() == size && region.iter().all(|side| side.is_bounded() && side.lo() < side.hi());
             expect("a region with a side for each variable of the state", sides)
         }
         None => {
@@ -62,27 +87,32 @@ fn check_form(certificate: &MapCertificate, map: &Game) -> Result<(), Certificat
     }
 }
 
-fn check_fixed_point(certificate: &MapCertificate, point: &FixedPoint, map: &Game) -> Result<(), CertificateError> {
+fn check_fixed_point(certificate: &MapCertificate, point: &FixedPoint, dimensions: &[usize]) -> Result<(), CertificateError> {
     let holds = |which, holds| if holds { Ok(()) } else { Err(CertificateError::Inequality { which, leaf: None }) };
     let q = certificate.q;
     let region = certificate.region.as_deref();
-    holds("the centre", point.centre.len() == map.size() && all(&point.centre, |_| true))?;
+    holds("the centre", point.centre.len() == dimensions.iter().sum::<usize>() && all(&point.centre, |_| true))?;
     let inside = region.is_none_or(|region| region.iter().zip(&point.centre).all(|(side, &x)| side.contains(x)));
     holds("a centre in the region", inside)?;
-    let projected = certificate.invariant == Invariant::Projected;
-    let step = step_from(map, region.filter(|_| projected), &point.centre);
-    holds("the residual", point.residual.is_finite() && residual(&step, map, &certificate.weights) <= point.residual)?;
+    holds("the residual", point.residual.is_finite() && point.residual >= 0.0)?;
     let away = Interval::point(point.residual) / (Interval::point(1.0) - Interval::point(q));
     holds("the fixed point", point.radius.is_finite() && point.radius >= away.hi())?;
     match certificate.invariant {
         Invariant::None => holds("a set that iterates stay in", false),
-        Invariant::Region => holds("a region that is mapped into itself", stays_inside(certificate, map)),
+        Invariant::Region => Ok(()),
         Invariant::Projected => holds("a projection", may_be_projected(&certificate.update) && region.is_some()),
         Invariant::Ball { radius } => {
-            let most = region.map(|region| inscribed_radius(region, &point.centre, map.dimensions(), &certificate.weights));
+            let most = region.map(|region| certificate.metric(dimensions).inscribed_radius(region, &point.centre));
             let fits = most.is_some_and(|most| radius > 0.0 && radius <= most);
             holds("a ball that is mapped into itself", fits && is_mapped_into_itself(q, point.residual, radius))
         }
+    }
+}
+
+impl MapCertificate {
+    /// The metric, of blocks of the state with these sizes.
+    pub(super) fn metric<'a>(&'a self, dimensions: &'a [usize]) -> BlockMetric<'a> {
+        BlockMetric::new(dimensions, &self.weights, &[])
     }
 }
 
