@@ -7,7 +7,7 @@
 //! - [`geometry`]: sets that players are confined to, and projections onto them in metrics.
 //! - [`small_gain`]: rigorous bounds of the Jacobian's blocks on a region, and from them a metric in which gradient play contracts, at
 //!   which rate, with which steps: certificates that hold in spite of rounding, and a checker of them.
-//! - [`zoo`]: example games, from markets to adversarial networks, with regions and equilibria.
+//! - [`zoo`]: example games, from markets to adversarial networks and Markov games, with regions and equilibria.
 
 pub mod dynamics;
 pub mod expression;
