@@ -2,7 +2,8 @@
 
 use nalgebra::{DMatrix, SymmetricEigen};
 
-use super::{MarkovError, MarkovGame, at_least, check};
+use super::tables::{at_least, check};
+use super::{MarkovError, MarkovGame};
 use crate::scalar::{Dual, Real};
 use crate::small_gain::BlockBounds;
 

@@ -2,6 +2,7 @@ use nalgebra::{DMatrix, DVector, SymmetricEigen};
 
 use super::*;
 use crate::geometry::{Coordinates, Following, Metric};
+use crate::rigorous::Interval;
 use crate::scalar::Dual;
 use crate::small_gain::{Certifier, Region, Sampling, Verdict, Verified, check as check_certificate, estimate, optimal_weights};
 use crate::zoo::{Interests, cooperative_tables, random_markov, zero_sum_markov, zero_sum_tables};
