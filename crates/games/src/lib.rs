@@ -1,12 +1,13 @@
 //! Differentiable games: certificates that gradient play converges, update rules, projections, and games to try them on.
 //!
 //! - [`game`], [`scalar`], [`expression`]: a game is one formula, and gives values, Jacobians and rigorous enclosures of both on whole boxes.
+//! - [`markov`]: tabular Markov games with entropy regularisation, whose players follow natural policy gradients.
 //! - [`rigorous`]: interval arithmetic with outward rounding; bounds of the eigenvalues and norms of interval matrices.
 //! - [`dynamics`]: update rules, from gradient play to symplectic gradient adjustment, and runs of them that are measured.
 //! - [`geometry`]: sets that players are confined to, and projections onto them in metrics.
 //! - [`small_gain`]: rigorous bounds of the Jacobian's blocks on a region, and from them a metric in which gradient play contracts, at
 //!   which rate, with which steps: certificates that hold in spite of rounding, and a checker of them.
-//! - [`zoo`]: example games, from markets to adversarial networks, with regions and equilibria.
+//! - [`zoo`]: example games, from markets to adversarial networks and Markov games, with regions and equilibria.
 
 pub mod dynamics;
 pub mod expression;
@@ -14,6 +15,7 @@ pub mod expression;
 pub mod file;
 pub mod game;
 pub mod geometry;
+pub mod markov;
 pub mod rigorous;
 pub mod scalar;
 pub mod small_gain;

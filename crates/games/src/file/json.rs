@@ -15,6 +15,8 @@ pub(super) struct Document {
     pub(super) players: Option<Vec<Object<PlayerKeys>>>,
     #[serde(default, deserialize_with = "given")]
     pub(super) quadratic: Option<Object<QuadraticKeys>>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) markov: Option<Object<MarkovKeys>>,
     #[serde(default)]
     pub(super) parameters: Entries<f64>,
     #[serde(default, deserialize_with = "given")]
@@ -40,6 +42,20 @@ pub(super) struct QuadraticKeys {
     pub(super) dims: Vec<usize>,
     pub(super) jacobian: Vec<Vec<f64>>,
     pub(super) offset: Vec<f64>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MarkovKeys {
+    pub(super) states: usize,
+    pub(super) actions: Vec<usize>,
+    pub(super) discount: f64,
+    pub(super) temperature: f64,
+    pub(super) rewards: Vec<Vec<Vec<f64>>>,
+    pub(super) transitions: Vec<Vec<Vec<f64>>>,
+    pub(super) start: Vec<f64>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) entropy: Option<String>,
 }
 
 fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {

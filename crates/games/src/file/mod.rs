@@ -1,4 +1,4 @@
-//! Games as text: JSON with the players' losses as formulas, or with the matrix of an affine game.
+//! Games as text: JSON with the players' losses as formulas, with the matrix of an affine game, or with the tables of a Markov game.
 //!
 //! ```
 //! use gradus_games::file::GameFile;
@@ -28,11 +28,40 @@
 //! | `format` | `"gradus-game/1"` |
 //! | `players` | of each its `name`, its `variables`, and either its `loss` or its `field`: one formula, or one for each variable |
 //! | `quadratic` | instead of `players`: `dims`, `jacobian` (row by row) and `offset` of `F(x) = jacobian x + offset` |
+//! | `markov` | instead of `players`: a tabular [Markov game](crate::markov), whose players follow the natural gradient |
 //! | `parameters` | names for numbers; may be left out |
 //! | `region` | of each variable its two ends; may be left out with `quadratic` |
 //! | `constrained` | whether the players cannot leave the region; `false` if left out |
 //!
 //! `dims` says how many variables each player has. They are called `x1`, `x2`, …
+//!
+//! | key in `markov` | what it is |
+//! |---|---|
+//! | `states` | how many states there are |
+//! | `actions` | of each player, how many actions it has: 2 or more, the same in all states |
+//! | `discount` | `γ`, at least 0 and below 1 |
+//! | `temperature` | `τ`, above 0 |
+//! | `rewards` | `rewards[player][state][joint action]` |
+//! | `transitions` | `transitions[state][joint action][next state]`: probabilities, whose sums differ from 1 by 1e-9 at most |
+//! | `start` | `start[state]`: the probabilities of the first state |
+//! | `entropy` | how much the entropy of a policy in a state counts: `"uniform"`, or `"occupancy"` for as much as the state is occupied; `"uniform"` if left out |
+//!
+//! Joint actions are in the order in which the last player's action changes fastest. Variables are differences of logits, to those of
+//! the last action: `u1_s0_a0` is the first player's in the first state for the first action, `u2_s0_a0` the second player's. The region
+//! must be given, and is `{"logits": [lo, hi]}`: the same two ends for each of them.
+//!
+//! ```
+//! use gradus_games::file::GameFile;
+//!
+//! let text = br#"{"format":"gradus-game/1",
+//!  "markov":{"states":1,"actions":[2,2],"discount":0.5,"temperature":1,
+//!            "rewards":[[[1,-1,-1,1]],[[-1,1,1,-1]]],"transitions":[[[1],[1],[1],[1]]],"start":[1]},
+//!  "region":{"logits":[-1,1]}}"#;
+//! let file = GameFile::parse(text)?;
+//! assert_eq!(file.variables, ["u1_s0_a0", "u2_s0_a0"]);
+//! assert_eq!(file.game.jacobian(&[0.0, 0.0]).row(0)[1], -1.0);
+//! # Ok::<(), gradus_games::file::GameFileError>(())
+//! ```
 //!
 //! Names consist of letters `A` to `Z` and `a` to `z`, digits and `_`, do not start with a digit, mean one thing, and are none of a
 //! [formula]'s functions and constants.
@@ -47,11 +76,13 @@ use crate::game::{Game, GameError, Player};
 use crate::rigorous::Interval;
 use formula::{FormulaError, Names, shown};
 use json::{Document, Entries, Object, PlayerKeys, QuadraticKeys};
+use markov::of_markov;
 
 pub mod certificate;
 pub mod estimate;
 pub mod formula;
 mod json;
+mod markov;
 mod number;
 pub mod verdict;
 
@@ -59,7 +90,7 @@ pub mod verdict;
 pub const FORMAT: &str = "gradus-game/1";
 /// The longest file, in bytes.
 pub const MOST_BYTES: usize = 16 << 20;
-/// The most variables of players with formulas: their second derivatives are as many as its third power.
+/// The most variables of players with formulas, and of Markov games: their second derivatives are as many as its third power.
 pub const MOST_VARIABLES: usize = 256;
 
 /// A game that was read.
@@ -131,6 +162,12 @@ pub enum GameFileError {
         /// Which.
         message: String,
     },
+    /// A Markov game's number that is out of its range, or probabilities that do not sum to 1.
+    #[error("{message}")]
+    MarkovSpec {
+        /// Which, with its player, state and joint action.
+        message: String,
+    },
     /// The file cannot be read.
     #[error("cannot be read: {0}")]
     Io(#[from] std::io::Error),
@@ -145,6 +182,7 @@ impl GameFileError {
             Self::Dimension { .. } => "Dimension",
             Self::InvalidRegion { .. } => "InvalidRegion",
             Self::NonFinite { .. } => "NonFinite",
+            Self::MarkovSpec { .. } => "MarkovSpec",
             Self::Io(_) => "Io",
         }
     }
@@ -183,14 +221,21 @@ impl GameFile {
         if document.format != FORMAT {
             return Err(format_error(format!("the format is `{}`, and only `{FORMAT}` is known", shown(&document.format))));
         }
-        match (document.players, document.quadratic) {
-            (Some(players), None) => {
+        let Document { players, quadratic, markov, parameters, region, constrained, .. } = document;
+        match (players, quadratic, markov) {
+            (Some(players), None, None) => {
                 let players = players.into_iter().map(|Object(player)| player).collect();
-                of_players(players, &document.parameters, document.region, document.constrained)
+                of_players(players, &parameters, region, constrained)
             }
-            (None, Some(Object(quadratic))) => of_quadratic(quadratic, &document.parameters, document.region, document.constrained),
-            (Some(_), Some(_)) => Err(format_error("both `players` and `quadratic`: only one of them may be given")),
-            (None, None) => Err(format_error("neither `players` nor `quadratic`: one of them must be given")),
+            (None, Some(Object(quadratic)), None) => of_quadratic(quadratic, &parameters, region, constrained),
+            (None, None, Some(Object(markov))) => of_markov(markov, &parameters, region, constrained),
+            (None, None, None) => Err(format_error("neither `players` nor `quadratic` nor `markov`: one of them must be given")),
+            (Some(_), Some(_), Some(_)) => Err(format_error("`players`, `quadratic` and `markov`: only one of them may be given")),
+            (players, quadratic, _) => {
+                let first = if players.is_some() { "players" } else { "quadratic" };
+                let second = if players.is_some() && quadratic.is_some() { "quadratic" } else { "markov" };
+                Err(format_error(format!("both `{first}` and `{second}`: only one of them may be given")))
+            }
         }
     }
 

@@ -13,6 +13,13 @@ const QUADRATIC: &str = r#"{"format":"gradus-game/1",
  "quadratic":{"dims":[2,1],"jacobian":[[2,0.5,1],[0.5,2,0],[-0.3,0,2]],"offset":[0,0,7]},
  "region":{"x1":[-1,1],"x2":[-1,1],"x3":[-1,1]}}"#;
 
+const MARKOV: &str = r#"{"format":"gradus-game/1",
+ "markov":{"states":2,"actions":[2,2],"discount":0.9,"temperature":1,
+  "rewards":[[[1,-1,-1,1],[1,-1,-1,1]],[[1,-1,-1,1],[1,-1,-1,1]]],
+  "transitions":[[[0.9,0.1],[0.5,0.5],[0.5,0.5],[0.1,0.9]],[[0.9,0.1],[0.5,0.5],[0.5,0.5],[0.1,0.9]]],
+  "start":[1,0]},
+ "region":{"logits":[-0.2,0.2]}}"#;
+
 fn good() -> String {
     toy(&format!("{FIRST},{SECOND}"), REST)
 }
@@ -77,6 +84,97 @@ fn quadratic_games_are_read() {
     assert_eq!(file.game.dimensions(), [2, 1]);
     let free = parse(r#"{"format":"gradus-game/1","quadratic":{"dims":[1,1],"jacobian":[[1,10],[0.05,1]],"offset":[0,-1]}}"#).unwrap();
     assert_eq!((free.region, free.game.jacobian(&[0.0, 0.0])[(0, 1)]), (None, 10.0));
+}
+
+#[test]
+fn markov_games_are_read() {
+    let file = parse(MARKOV).unwrap();
+    assert_eq!(file.players, ["player1", "player2"]);
+    assert_eq!(file.variables, ["u1_s0_a0", "u1_s1_a0", "u2_s0_a0", "u2_s1_a0"]);
+    assert_eq!((file.region, file.constrained), (Some(vec![side(-0.2, 0.2); 4]), false));
+    let expected = crate::zoo::cooperative_markov_2x2().unwrap().game;
+    assert_eq!((&file.game, file.game.canonical()), (&expected, expected.canonical()));
+    let uniform = parse(&MARKOV.replace("\"start\"", "\"entropy\":\"uniform\",\"start\"")).unwrap();
+    let occupancy = parse(&MARKOV.replace("\"start\"", "\"entropy\":\"occupancy\",\"start\"")).unwrap();
+    assert_eq!((uniform.game, occupancy.game.jacobian(&[0.0; 4])[(0, 0)]), (expected, 0.55));
+    assert!(parse(&MARKOV.replace("}}", "},\"constrained\":true,\"parameters\":{\"k\":1}}")).unwrap().constrained);
+}
+
+#[test]
+fn markov_games_that_are_none_are_refused() {
+    #[track_caller]
+    fn bad(from: &str, to: &str, code: &str, message: &str) {
+        assert!(MARKOV.contains(from), "{from}");
+        refused(&MARKOV.replacen(from, to, 1), code, message);
+    }
+    for discount in ["1", "-0.5", "1e300"] {
+        bad("\"discount\":0.9", &format!("\"discount\":{discount}"), "MarkovSpec", "the discount is");
+    }
+    bad("\"temperature\":1", "\"temperature\":0", "MarkovSpec", "the temperature is 0, but must be positive");
+    bad("\"temperature\":1", "\"temperature\":-1", "MarkovSpec", "the temperature is -1");
+    bad("[0.5,0.5]", "[0.5,0.4]", "MarkovSpec", "the kernel in state 0 for joint action (0, 1) is 0.9, but must be 1 within 1e-9");
+    bad("[0.5,0.5]", "[0.5,0.50000001]", "MarkovSpec", "joint action (0, 1)");
+    bad("[0.5,0.5]", "[1.5,-0.5]", "MarkovSpec", "state 1 of the kernel in state 0 for joint action (0, 1) is -0.5");
+    bad("\"start\":[1,0]", "\"start\":[1,1]", "MarkovSpec", "the start is 2");
+    bad("\"start\":[1,0]", "\"start\":[2,-1]", "MarkovSpec", "the probability of state 1 of the start is -1");
+
+    bad("\"states\":2", "\"states\":3", "Dimension", "`start` has 2 entries, and `states` is 3");
+    bad("\"states\":2", "\"states\":18446744073709551615", "Dimension", "`states` is 18446744073709551615");
+    bad("\"states\":2", "\"states\":0", "Dimension", "`start` has 2 entries, and `states` is 0");
+    bad("[2,2]", "[2]", "Dimension", "players, at least: expected 2, got 1");
+    bad("[2,2]", "[]", "Dimension", "players, at least: expected 2, got 0");
+    bad("[2,2]", "[2,1]", "Dimension", "actions of player 2, at least: expected 2, got 1");
+    bad("[2,2]", "[2,3]", "Dimension", "joint actions with rewards of player 1 in state 0: expected 6, got 4");
+    bad("[2,2]", "[2,2,2]", "Dimension", "players with rewards: expected 3, got 2");
+    bad("[2,2]", "[9223372036854775807,9223372036854775807]", "Dimension", "joint actions with rewards of player 1 in state 0");
+    bad("[1,-1,-1,1]", "[1,-1,-1]", "Dimension", "joint actions with rewards of player 1 in state 0: expected 4, got 3");
+    bad("[[1,-1,-1,1],[1,-1,-1,1]]", "[[1,-1,-1,1]]", "Dimension", "states with rewards of player 1: expected 2, got 1");
+    bad("[0.1,0.9]", "[0.1,0.8,0.1]", "Dimension", "next states in state 0 for joint action (1, 1): expected 2, got 3");
+    bad(",[0.1,0.9]", "", "Dimension", "joint actions with transitions in state 0: expected 4, got 3");
+
+    bad("\"logits\"", "\"u1_s0_a0\"", "InvalidRegion", "region of `u1_s0_a0`: a Markov game has a region of `logits`");
+    bad("[-0.2,0.2]", "[0.2,-0.2]", "InvalidRegion", "region of `logits`: lo 0.2 is not below hi -0.2");
+    bad("[-0.2,0.2]", "[0.2]", "InvalidRegion", "region of `logits`: expected two numbers, got 1");
+    bad("{\"logits\":[-0.2,0.2]}", "{}", "InvalidRegion", "region of `logits` is missing");
+    bad(",\n \"region\":{\"logits\":[-0.2,0.2]}", "", "InvalidRegion", "`region` is missing: with `markov`");
+    bad("}}", "},\"parameters\":{\"u1_s0_a0\":1}}", "Formula", "`u1_s0_a0` is both a variable and a parameter");
+
+    bad("\"states\":2,", "", "Format", "missing field `states`");
+    bad("\"states\":2", "\"states\":[\"a\",\"b\"]", "Format", "expected usize");
+    bad("\"states\":2", "\"states\":2,\"states\":2", "Format", "duplicate field `states`");
+    bad("\"discount\"", "\"gamma\"", "Format", "unknown field `gamma`");
+    bad("\"discount\":0.9", "\"discount\":null", "Format", "expected f64");
+    bad("[1,-1,-1,1]", "[1,-1,-1,1e999]", "Format", "out of range");
+    bad("\"start\"", "\"entropy\":\"none\",\"start\"", "Format", "`entropy` is `none`, and must be `uniform` or `occupancy`");
+    bad("\"start\"", "\"entropy\":null,\"start\"", "Format", "expected a string");
+    refused(&toy(&format!("{FIRST},{SECOND}"), &format!("{REST},\"markov\":null")), "Format", "expected an object");
+    let markov = MARKOV.split_once("\"markov\":").unwrap().1.split_once(",\n \"region\"").unwrap().0;
+    let with_players = toy(&format!("{FIRST},{SECOND}"), &format!("{REST},\"markov\":{markov}"));
+    refused(&with_players, "Format", "both `players` and `markov`: only one of them");
+    let quadratic = "\"quadratic\":{\"dims\":[1,1],\"jacobian\":[[1,0],[0,1]],\"offset\":[0,0]}";
+    bad("\"markov\"", &format!("{quadratic},\"markov\""), "Format", "both `quadratic` and `markov`: only one of them");
+    refused(
+        &with_players.replacen("\"markov\"", &format!("{quadratic},\"markov\""), 1),
+        "Format",
+        "`players`, `quadratic` and `markov`: only one",
+    );
+}
+
+/// As many variables as there may be, and more.
+#[test]
+fn markov_games_have_a_limit() {
+    let with_states = |states: usize| {
+        let list = |entry: &str| vec![entry; states].join(",");
+        let row = format!("[1{}]", ",0".repeat(states - 1));
+        let rewards = format!("[{}]", list("[0,0,0,1]"));
+        let transitions = list(&format!("[{row},{row},{row},{row}]"));
+        format!(
+            r#"{{"format":"gradus-game/1","markov":{{"states":{states},"actions":[2,2],"discount":0.5,"temperature":1,
+            "rewards":[{rewards},{rewards}],"transitions":[{transitions}],"start":{row}}},"region":{{"logits":[-1,1]}}}}"#
+        )
+    };
+    assert_eq!(parse(&with_states(16)).unwrap().game.size(), 32);
+    refused(&with_states(129), "Dimension", "258 variables: of a Markov game there may be 256 at most");
 }
 
 #[test]
@@ -285,9 +383,9 @@ mod properties {
             at in any::<prop::sample::Index>(),
             byte in prop_oneof![any::<u8>(), prop::sample::select(b"{}[]\",:0e-".to_vec())],
             insert in any::<bool>(),
-            quadratic in any::<bool>(),
+            form in 0usize..3,
         ) {
-            let mut bytes = if quadratic { QUADRATIC.to_string() } else { good() }.into_bytes();
+            let mut bytes = [good(), QUADRATIC.into(), MARKOV.into()][form].clone().into_bytes();
             let at = at.index(bytes.len());
             if insert { bytes.insert(at, byte) } else { bytes[at] = byte }
             if let Err(error) = GameFile::parse(&bytes) {

@@ -15,6 +15,7 @@
 
 mod learning;
 mod markets;
+mod markov;
 mod nonlinear;
 mod quadratic;
 #[cfg(test)]
@@ -23,10 +24,12 @@ mod tests;
 use nalgebra::DMatrix;
 
 use crate::game::{Game, GameError};
+use crate::markov::MarkovError;
 use crate::rigorous::Interval;
 
 pub use learning::{Rows, dirac_gan, federated_personalised, robust_regression};
 pub use markets::{Demand, Firm, Link, cournot, firms_from_csv, kelly_auction, smooth_traffic};
+pub use markov::{Interests, cooperative_markov_2x2, cooperative_tables, random_markov, zero_sum_markov, zero_sum_tables};
 pub use nonlinear::{needle, ring, waves};
 pub use quadratic::{bilinear_regularised, linear_quadratic, random_linear_quadratic, rotation, scalar_quadratic};
 
@@ -82,6 +85,9 @@ pub enum ZooError {
     /// A game that is none.
     #[error(transparent)]
     Game(#[from] GameError),
+    /// A Markov game that is none.
+    #[error(transparent)]
+    Markov(#[from] MarkovError),
 }
 
 /// One of each game, from the simplest on.
@@ -124,6 +130,8 @@ pub fn all() -> Result<Vec<Example>, ZooError> {
         dirac_gan(0.5, 0.2)?,
         robust_regression(rows, 0.3, 2.0)?,
         federated_personalised(&clients, 0.2, 0.5)?,
+        cooperative_markov_2x2()?,
+        zero_sum_markov()?,
     ])
 }
 

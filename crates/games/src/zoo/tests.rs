@@ -224,6 +224,15 @@ fn bad_parameters_are_named() {
     for coupling in [(0, 0, one.clone()), (0, 2, one.clone()), (0, 1, DMatrix::zeros(2, 1)), (0, 1, DMatrix::zeros(1, 2))] {
         assert!(dimension(linear_quadratic(&two, &[coupling], &[0.0; 2])));
     }
+    let markov = |states: usize, actions: &[usize], interests, number: f64| random_markov(states, actions, interests, &mut || number);
+    for (states, actions) in [(0, &[2, 2][..]), (1, &[2]), (1, &[2, 1])] {
+        assert!(matches!(markov(states, actions, Interests::General, 0.5), Err(ZooError::Dimension { .. })));
+    }
+    assert!(matches!(markov(1, &[2, 2, 2], Interests::Opposite, 0.5), Err(ZooError::Dimension { .. })));
+    for number in [f64::NAN, -0.1, 1.1] {
+        assert!(matches!(markov(1, &[2, 2], Interests::Common, number), Err(ZooError::InvalidParameter { .. })));
+    }
+    assert_eq!(markov(2, &[2, 2], Interests::Common, 0.0).unwrap().start, [0.5, 0.5]);
     assert!(matches!(linear_quadratic(&two, &[(0, 1, one * f64::NAN)], &[0.0; 2]), Err(ZooError::Game(_))));
 }
 
