@@ -1,0 +1,358 @@
+//! The metric of a given structure in which some Jacobians have the greatest common margin: a generalised eigenvalue problem in linear
+//! matrix inequalities.
+//!
+//! Of Jacobians `J_k` and a block-diagonal metric `M = blkdiag(M_i)`, one block for each player, the margin is the greatest `α` with
+//!
+//! ```text
+//! M J_k + J_kᵀ M ≥ 2 α M   for all k.
+//! ```
+//!
+//! It keeps the signs of couplings, of which the small-gain condition knows only the norms. It is quasi-concave in `M`, and found by the
+//! method of centres (Boyd and El Ghaoui 1993, "Method of centers for minimizing generalized eigenvalues"; Boyd, El Ghaoui, Feron and
+//! Balakrishnan 1994, "Linear Matrix Inequalities in System and Control Theory", sections 2.2.3 and 2.4).
+
+use std::ops::Range;
+
+use nalgebra::{DMatrix, DVector};
+
+use super::linear::eigenvalues;
+use super::scaled::{least_symmetric, norm};
+use super::{BlockBounds, SmallGainError, optimal_weights};
+
+mod centre;
+mod dual;
+#[cfg(test)]
+mod tests;
+
+use centre::{Centre, Centring};
+
+/// The gap, relative to the margin, at which the search ends, and the one relative to the spread of the curvatures, for margins near 0.
+const ENOUGH: [f64; 2] = [1e-9, 1e-12];
+/// The greatest ratio of eigenvalues of a metric, in the coordinates that the search begins with.
+const MOST_CONDITION: f64 = 1e8;
+/// Stages of the search: each leaves about a tenth of the gap.
+const MOST_STAGES: usize = 100;
+/// Part of the way to the boundary that a stage's level is raised by.
+const RAISED: f64 = 0.9;
+
+/// What each player's block of a metric may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Structure {
+    /// `w_i I`: the weights of Rosen's condition.
+    Scalar,
+    /// A diagonal matrix: projections onto boxes are the same in it.
+    Diagonal,
+    /// Any positive definite matrix.
+    #[default]
+    Full,
+}
+
+/// Why a search for a metric ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LmiEnd {
+    /// The margin is the greatest to about nine digits.
+    Gap,
+    /// Only metrics with eigenvalues further apart than 1e8, in the coordinates that the search begins with, have more: the greatest
+    /// margin may be approached without being attained.
+    Conditioning,
+    /// Rounding errors ended it before the gap was closed.
+    Precision,
+}
+
+/// A block-diagonal metric, and its margin.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LmiSolution {
+    /// The players' blocks, symmetric; the mean of the first one's diagonal is 1.
+    pub blocks: Vec<DMatrix<f64>>,
+    /// The margin in this metric, as [`block_margin`] has it: to rounding.
+    pub margin: f64,
+    /// No metric of the structure has a greater margin, to rounding; often close to the margin, and not always.
+    pub upper: f64,
+    /// Why the search ended.
+    pub end: LmiEnd,
+}
+
+/// The block-diagonal metric of a structure with about the greatest margin common to some Jacobians: the vertices of a polytope, say, all
+/// of which has the margin then. With one player, this is the best constant metric of all: of one Jacobian, the margin is the least real
+/// part of its eigenvalues.
+///
+/// A level `α` below the margin rises from stage to stage. In each, the analytic centre of the metrics above the level is found: the
+/// minimiser of `K tr(C M) - Σ_k log det (M J_k + J_kᵀ M - 2 α M)` with `C` the inverse of the last stage's metric, by Newton's method
+/// in the coordinates in which that is the identity; `M` is positive definite wherever these matrices are. The level rises most of the way
+/// that the tangent of the path of centres stays inside. The search begins in the coordinates of the small-gain condition's best weights,
+/// and its metric has at least their margin. The inverses `Z_k` of the matrices above are about multipliers, and give a bound for all
+/// metrics: see [`LmiSolution::upper`].
+///
+/// All is computed to rounding. A proof takes the same inequality in interval arithmetic, for which the margin is lowered a little.
+///
+/// ```
+/// use gradus_games::small_gain::{BlockBounds, Structure, block_lmi, optimal_weights};
+/// use nalgebra::DMatrix;
+///
+/// // A regularised zero-sum game: the small-gain condition refuses, as it sees couplings of 5 against curvatures of 1.
+/// let jacobian = DMatrix::from_row_slice(2, 2, &[1.0, 5.0, -5.0, 1.0]);
+/// let coupling = DMatrix::from_row_slice(2, 2, &[0.0, 5.0, 5.0, 0.0]);
+/// let bounds = BlockBounds::new(vec![1.0; 2], coupling, vec![1.0; 2])?;
+/// assert!((optimal_weights(&bounds).margin + 4.0).abs() < 1e-9);
+/// let found = block_lmi(&[jacobian], &[1, 1], Structure::Scalar)?;
+/// assert!((found.margin - 1.0).abs() < 1e-9 && (found.upper - 1.0).abs() < 1e-9);
+/// # Ok::<(), gradus_games::small_gain::SmallGainError>(())
+/// ```
+///
+/// # Errors
+/// [`SmallGainError::Dimension`] without a Jacobian or a player, for a player without variables, and for sizes that differ;
+/// [`SmallGainError::NonFinite`] for entries of Jacobians.
+pub fn block_lmi(jacobians: &[DMatrix<f64>], dimensions: &[usize], structure: Structure) -> Result<LmiSolution, SmallGainError> {
+    check(jacobians, dimensions)?;
+    let players = ranges(dimensions);
+    let scale = jacobians.iter().map(|jacobian| jacobian.amax()).fold(0.0, f64::max);
+    if scale == 0.0 {
+        let blocks = dimensions.iter().map(|&size| DMatrix::identity(size, size)).collect();
+        return Ok(LmiSolution { blocks, margin: 0.0, upper: 0.0, end: LmiEnd::Gap });
+    }
+    let jacobians: Vec<DMatrix<f64>> = jacobians.iter().map(|jacobian| jacobian / scale).collect();
+    let start = start(&jacobians, &players, structure);
+    let search = Search { jacobians: scaled(&jacobians, &start), players: &players, structure };
+    let (metric, upper, end) = search.climb(simple_bound(&jacobians, &players, structure));
+    let metric = DMatrix::from_fn(start.len(), start.len(), |a, b| start[a].sqrt() * metric[(a, b)] * start[b].sqrt());
+    let first = metric.view((0, 0), (dimensions[0], dimensions[0])).trace() / dimensions[0] as f64;
+    let blocks: Vec<DMatrix<f64>> =
+        players.iter().map(|of| metric.view((of.start, of.start), (of.len(), of.len())) / first).collect();
+    let margin = margin_of(&jacobians, &players, &blocks);
+    Ok(LmiSolution { blocks, margin: scale * margin, upper: scale * upper.max(margin), end })
+}
+
+/// The margin common to some Jacobians in a block-diagonal metric, to rounding: the least eigenvalue of `(M J_k + J_kᵀ M)/2` against `M`;
+/// `-∞` where a block is not positive definite to rounding.
+///
+/// # Errors
+/// As of [`block_lmi`], and [`SmallGainError::Dimension`] for blocks of other sizes.
+pub fn block_margin(jacobians: &[DMatrix<f64>], dimensions: &[usize], blocks: &[DMatrix<f64>]) -> Result<f64, SmallGainError> {
+    check(jacobians, dimensions)?;
+    if blocks.len() != dimensions.len() {
+        return Err(SmallGainError::Dimension { what: "blocks of the metric", expected: dimensions.len(), got: blocks.len() });
+    }
+    for (block, &expected) in blocks.iter().zip(dimensions) {
+        for (what, got) in [("rows of a block of the metric", block.nrows()), ("columns of a block of the metric", block.ncols())] {
+            if got != expected {
+                return Err(SmallGainError::Dimension { what, expected, got });
+            }
+        }
+    }
+    let scale = jacobians.iter().map(|jacobian| jacobian.amax()).fold(f64::MIN_POSITIVE, f64::max);
+    let jacobians: Vec<DMatrix<f64>> = jacobians.iter().map(|jacobian| jacobian / scale).collect();
+    Ok(scale * margin_of(&jacobians, &ranges(dimensions), blocks))
+}
+
+fn check(jacobians: &[DMatrix<f64>], dimensions: &[usize]) -> Result<(), SmallGainError> {
+    let size = dimensions.iter().sum();
+    let least = [("Jacobians, at least", jacobians.len()), ("players, at least", dimensions.len())];
+    let variables = dimensions.iter().map(|&own| ("variables of a player, at least", own));
+    if let Some((what, got)) = least.into_iter().chain(variables).find(|(_, count)| *count == 0) {
+        return Err(SmallGainError::Dimension { what, expected: 1, got });
+    }
+    for jacobian in jacobians {
+        for (what, got) in [("rows of a Jacobian", jacobian.nrows()), ("columns of a Jacobian", jacobian.ncols())] {
+            if got != size {
+                return Err(SmallGainError::Dimension { what, expected: size, got });
+            }
+        }
+        if !jacobian.iter().all(|entry| entry.is_finite()) {
+            return Err(SmallGainError::NonFinite { what: "a Jacobian", point: vec![0.0; size] });
+        }
+    }
+    Ok(())
+}
+
+/// The variables of each player.
+fn ranges(dimensions: &[usize]) -> Vec<Range<usize>> {
+    let start = |player: usize| dimensions[..player].iter().sum::<usize>();
+    dimensions.iter().enumerate().map(|(player, &size)| start(player)..start(player) + size).collect()
+}
+
+/// `D^{1/2} J D^{-1/2}` of each Jacobian.
+fn scaled(jacobians: &[DMatrix<f64>], weights: &[f64]) -> Vec<DMatrix<f64>> {
+    let entry = |a: usize, b: usize, entry: f64| if entry == 0.0 { 0.0 } else { entry * (weights[a] / weights[b]).sqrt() };
+    jacobians.iter().map(|jacobian| jacobian.map_with_location(entry)).collect()
+}
+
+/// The least eigenvalue of the matrices' symmetric parts.
+fn least_curvature(matrices: &[DMatrix<f64>]) -> f64 {
+    // The decompositions do not end for what is no number.
+    if !matrices.iter().flat_map(|matrix| matrix.iter()).all(|entry| entry.is_finite()) {
+        return f64::NEG_INFINITY;
+    }
+    matrices.iter().map(|matrix| least_symmetric(&(0.5 * (matrix + matrix.transpose())))).fold(f64::INFINITY, f64::min)
+}
+
+fn margin_of(jacobians: &[DMatrix<f64>], players: &[Range<usize>], blocks: &[DMatrix<f64>]) -> f64 {
+    let size = players.last().map_or(0, |last| last.end);
+    let mut metric = DMatrix::zeros(size, size);
+    for (of, block) in players.iter().zip(blocks) {
+        metric.view_mut((of.start, of.start), (of.len(), of.len())).copy_from(block);
+    }
+    in_coordinates_of(jacobians, &metric).map_or(f64::NEG_INFINITY, |jacobians| least_curvature(&jacobians))
+}
+
+/// `T J T⁻¹` of each Jacobian, with `TᵀT = M`: the Jacobians in coordinates in which the metric is the identity. None where it is not
+/// positive definite.
+fn in_coordinates_of(jacobians: &[DMatrix<f64>], metric: &DMatrix<f64>) -> Option<Vec<DMatrix<f64>>> {
+    let factor = metric.clone().cholesky()?.unpack();
+    let moved = |jacobian: &DMatrix<f64>| factor.solve_lower_triangular(&factor.tr_mul(jacobian).transpose()).map(|moved| moved.transpose());
+    jacobians.iter().map(moved).collect()
+}
+
+/// The weight of each variable to begin with: equal ones, or those that are best for the small-gain condition of players, or of single
+/// variables where they may differ; whichever have the greatest margin.
+fn start(jacobians: &[DMatrix<f64>], players: &[Range<usize>], structure: Structure) -> Vec<f64> {
+    let size = players.last().map_or(0, |last| last.end);
+    let singles: Vec<Range<usize>> = (0..size).map(|variable| variable..variable + 1).collect();
+    let small_gain = |groups: &[Range<usize>]| {
+        let weights = small_gain_weights(jacobians, groups)?;
+        Some(groups.iter().zip(weights).flat_map(|(of, w)| std::iter::repeat_n(w, of.len())).collect::<Vec<f64>>())
+    };
+    let of_singles = if structure == Structure::Scalar { None } else { small_gain(&singles) };
+    let tried = [Some(vec![1.0; size]), small_gain(players), of_singles].into_iter().flatten();
+    let margins = tried.map(|weights| (least_curvature(&scaled(jacobians, &weights)), weights));
+    margins.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, weights)| weights).unwrap_or_default()
+}
+
+/// The weights with the greatest margin that bounds of the Jacobians' blocks allow to see.
+fn small_gain_weights(jacobians: &[DMatrix<f64>], groups: &[Range<usize>]) -> Option<Vec<f64>> {
+    let block = |jacobian: &DMatrix<f64>, i: usize, j: usize| {
+        jacobian.view((groups[i].start, groups[j].start), (groups[i].len(), groups[j].len())).into_owned()
+    };
+    let greatest = |i: usize, j: usize| jacobians.iter().map(|jacobian| norm(&block(jacobian, i, j))).fold(0.0, f64::max);
+    let curvature = |i: usize| {
+        let own: Vec<DMatrix<f64>> = jacobians.iter().map(|jacobian| block(jacobian, i, i)).collect();
+        least_curvature(&own)
+    };
+    let curvatures: Vec<f64> = (0..groups.len()).map(curvature).collect();
+    let coupling = DMatrix::from_fn(groups.len(), groups.len(), |i, j| if i == j { 0.0 } else { greatest(i, j) });
+    let own = curvatures.iter().enumerate().map(|(i, mu)| greatest(i, i).max(mu.abs())).collect();
+    let weights = optimal_weights(&BlockBounds::new(curvatures, coupling, own).ok()?).weights;
+    weights.iter().all(|w| *w > 0.0 && w.is_finite()).then_some(weights)
+}
+
+/// What no margin exceeds: the least real part of the eigenvalues of a Jacobian, of their mean, and of each player's own block, whose
+/// margin is no less in the player's own block of a metric; of blocks with less freedom, what is left of that.
+fn simple_bound(jacobians: &[DMatrix<f64>], players: &[Range<usize>], structure: Structure) -> f64 {
+    let mean = jacobians.iter().fold(DMatrix::zeros(jacobians[0].nrows(), jacobians[0].nrows()), |sum, jacobian| sum + jacobian)
+        / jacobians.len() as f64;
+    let real = |matrix: &DMatrix<f64>| eigenvalues(matrix).iter().map(|value| value.re).fold(f64::INFINITY, f64::min);
+    let own = |matrix: &DMatrix<f64>| match structure {
+        Structure::Scalar => least_curvature(std::slice::from_ref(matrix)),
+        Structure::Diagonal => matrix.diagonal().min().min(real(matrix)),
+        Structure::Full => real(matrix),
+    };
+    let blocks = |matrix: &DMatrix<f64>| {
+        let of = |of: &Range<usize>| own(&matrix.view((of.start, of.start), (of.len(), of.len())).into_owned());
+        players.iter().map(of).fold(f64::INFINITY, f64::min)
+    };
+    jacobians.iter().chain([&mean]).map(|matrix| real(matrix).min(blocks(matrix))).fold(f64::INFINITY, f64::min)
+}
+
+/// A search for a metric, in coordinates in which the identity is a good one.
+struct Search<'a> {
+    jacobians: Vec<DMatrix<f64>>,
+    players: &'a [Range<usize>],
+    structure: Structure,
+}
+
+impl Search<'_> {
+    /// A metric with about the greatest margin, what no margin exceeds, and why the search ended; of bounds, `upper` is one.
+    fn climb(&self, upper: f64) -> (DMatrix<f64>, f64, LmiEnd) {
+        let size = self.jacobians[0].nrows();
+        let mut best = Metric { margin: least_curvature(&self.jacobians), matrix: DMatrix::identity(size, size) };
+        let (mut metric, mut upper) = (best.matrix.clone(), upper);
+        let spread = self.greatest_curvature() - best.margin;
+        let mut level = best.margin - spread;
+        let centring = Centring::new(self.players, self.structure);
+        for _ in 0..MOST_STAGES {
+            if upper - best.margin <= enough(best.margin, spread) {
+                return (best.matrix, upper, LmiEnd::Gap);
+            }
+            let Some(near) = in_coordinates_of(&self.jacobians, &metric) else { break };
+            let Some(centre) = centring.centre(&near, level) else { break };
+            upper = upper.min(dual::bound(&near, &centre.multipliers, self.groups()));
+            let Some(next) = self.seen(&metric, &centre.metric) else { break };
+            if condition(&next.matrix) > MOST_CONDITION {
+                return (best.matrix, upper, LmiEnd::Conditioning);
+            }
+            let stalled = centre.gap <= enough(next.margin, spread);
+            let (moved, raised) = raise(&near, &centre, level, next.margin);
+            if next.margin > best.margin {
+                best = next;
+            }
+            if stalled {
+                return (best.matrix, upper, LmiEnd::Gap);
+            }
+            let Some(moved) = back(&metric, &moved) else { break };
+            if raised <= level || raised.is_nan() {
+                break;
+            }
+            (metric, level) = (moved, raised);
+        }
+        (best.matrix, upper, LmiEnd::Precision)
+    }
+
+    /// A metric of a stage's coordinates in those of the search, and its margin.
+    fn seen(&self, metric: &DMatrix<f64>, inner: &DMatrix<f64>) -> Option<Metric> {
+        let matrix = back(metric, inner)?;
+        let margin = least_curvature(&in_coordinates_of(&self.jacobians, &matrix)?);
+        Some(Metric { matrix, margin })
+    }
+
+    fn greatest_curvature(&self) -> f64 {
+        let negated: Vec<DMatrix<f64>> = self.jacobians.iter().map(|jacobian| -jacobian).collect();
+        -least_curvature(&negated)
+    }
+
+    /// The sets of variables on which a metric's inequalities can be weighed apart.
+    fn groups(&self) -> Vec<dual::Group> {
+        match self.structure {
+            Structure::Scalar => self.players.iter().cloned().map(dual::Group::Trace).collect(),
+            Structure::Diagonal => (0..self.jacobians[0].nrows()).map(|a| dual::Group::Trace(a..a + 1)).collect(),
+            Structure::Full => self.players.iter().cloned().map(dual::Group::Block).collect(),
+        }
+    }
+}
+
+/// A metric in the coordinates of the search.
+struct Metric {
+    matrix: DMatrix<f64>,
+    margin: f64,
+}
+
+/// The gap that is small enough.
+fn enough(margin: f64, spread: f64) -> f64 {
+    (ENOUGH[0] * margin.abs()).max(ENOUGH[1] * spread)
+}
+
+/// `Tᵀ A T` with `TᵀT = M`: a metric given in coordinates in which `M` is the identity.
+fn back(metric: &DMatrix<f64>, inner: &DMatrix<f64>) -> Option<DMatrix<f64>> {
+    let factor = metric.clone().cholesky()?.unpack();
+    let outer = &factor * inner * factor.transpose();
+    // The scale means nothing, and could become anything.
+    let outer = &outer * (outer.nrows() as f64 / outer.trace());
+    Some(0.5 * (&outer + outer.transpose()))
+}
+
+/// The ratio of the greatest eigenvalue of a metric to the least.
+fn condition(metric: &DMatrix<f64>) -> f64 {
+    let values: DVector<f64> = metric.symmetric_eigenvalues();
+    if values.min() > 0.0 { values.max() / values.min() } else { f64::INFINITY }
+}
+
+/// The next stage's metric and level: along the tangent of the path of centres as far as it leads, or at the same metric, if that is more.
+fn raise(near: &[DMatrix<f64>], centre: &Centre, level: f64, margin: f64) -> (DMatrix<f64>, f64) {
+    let along = |by: f64| (&centre.metric + by * &centre.tangent, level + by);
+    let shares = [0.99, 0.97, 0.93, 0.85, 0.7, 0.5, 0.3, 0.1];
+    let reached = shares.iter().map(|share| share * centre.gap).find(|&by| {
+        let (metric, level) = along(by);
+        centre::barriers(near, &metric, level).is_some()
+    });
+    let there = along(RAISED * reached.unwrap_or(0.0));
+    let here = level + RAISED * (margin - level);
+    if there.1 > here && centre::barriers(near, &there.0, there.1).is_some() { there } else { (centre.metric.clone(), here) }
+}
