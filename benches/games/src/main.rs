@@ -6,6 +6,7 @@ mod boxes;
 mod certificates;
 mod group;
 mod jacobians;
+mod lmi;
 mod peer;
 mod perron;
 mod report;
@@ -104,5 +105,5 @@ fn bench(arguments: &Arguments) -> Result<bool, Failure> {
 }
 
 fn groups(peer: Option<&Peer>) -> Result<Vec<Group>, Failure> {
-    Ok(vec![perron::group()?, jacobians::group()?, certificates::group()?, table::group(peer)?, boxes::group(peer)?])
+    Ok(vec![perron::group()?, jacobians::group()?, certificates::group()?, lmi::group()?, table::group(peer)?, boxes::group(peer)?])
 }

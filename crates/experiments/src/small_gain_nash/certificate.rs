@@ -1,7 +1,7 @@
 //! A certificate as pictures.
 
 use gradus_games::game::Game;
-use gradus_games::small_gain::{BlockBounds, Certified, Rates, Region, timescale_band};
+use gradus_games::small_gain::{BlockBounds, Certified, Rates, Region, block_margin, timescale_band};
 use gradus_report::{Figure, LineChart, Panels, Reference, Scale, Series, Shades};
 use nalgebra::{DMatrix, SymmetricEigen};
 
@@ -31,7 +31,7 @@ pub fn certificate_figures(game: &Game, variables: &[String], found: &Certified,
     let name = |k: usize| variables.get(k).cloned().unwrap_or_else(|| format!("x{}", k + 1));
     let mut figures: Vec<Figure> =
         pairs.iter().enumerate().map(|(i, &pair)| map.figure(pair, pair.map(name), &format!("certificate-map-{}", i + 1))).collect();
-    if let [first, second] = found.certificate.weights[..] {
+    if let ([first, second], None) = (&found.certificate.weights[..], &found.certificate.whole) {
         figures.extend(band_chart(&found.bounds, second / first, "Ratios of weights with a margin", "certificate-band"));
     }
     figures.push(steps(found.rates(), game.is_affine() && !matches!(region, Region::Constrained(_))));
@@ -43,8 +43,9 @@ struct Map<'a> {
     game: &'a Game,
     found: &'a Certified,
     centre: Vec<f64>,
-    /// The weight of each variable.
-    weights: Vec<f64>,
+    /// The metric, and its inverse.
+    metric: DMatrix<f64>,
+    inverse: DMatrix<f64>,
     sides: Vec<[f64; 2]>,
     /// Whether the sides are those of a region.
     bounded: bool,
@@ -53,8 +54,8 @@ struct Map<'a> {
 impl<'a> Map<'a> {
     fn new(game: &'a Game, found: &'a Certified, region: &Region) -> Self {
         let certificate = &found.certificate;
-        let weights: Vec<f64> =
-            game.dimensions().iter().zip(&certificate.weights).flat_map(|(size, w)| std::iter::repeat_n(*w, *size)).collect();
+        let metric = certificate.metric_matrix();
+        let inverse = metric.clone().cholesky().map_or_else(|| DMatrix::identity(game.size(), game.size()), |factor| factor.inverse());
         let sides = match region {
             Region::Free => None,
             Region::Local(sides) | Region::Constrained(sides) => Some(sides.iter().map(|side| [side.lo(), side.hi()]).collect::<Vec<_>>()),
@@ -64,9 +65,9 @@ impl<'a> Map<'a> {
         let centre = ball.or_else(middle).unwrap_or_else(|| vec![0.0; game.size()]);
         let bounded = sides.is_some();
         // Of all points, those around the equilibrium, as far as the metric's unit ball reaches.
-        let around = || centre.iter().zip(&weights).map(|(c, w)| [c - 1.0 / w.sqrt(), c + 1.0 / w.sqrt()]).collect();
+        let around = || centre.iter().zip(&inverse.diagonal()).map(|(c, square)| [c - square.sqrt(), c + square.sqrt()]).collect();
         let sides = sides.unwrap_or_else(around);
-        Self { game, found, centre, weights, sides, bounded }
+        Self { game, found, centre, metric, inverse, sides, bounded }
     }
 
     /// The up to three pairs of variables that influence each other most in the metric, the strongest first.
@@ -74,7 +75,7 @@ impl<'a> Map<'a> {
         let jacobian = self.game.jacobian(&self.centre);
         let size = self.game.size();
         let influence = |[i, j]: [usize; 2]| {
-            let stretch = (self.weights[i] / self.weights[j]).sqrt();
+            let stretch = (self.metric[(i, i)] / self.metric[(j, j)]).sqrt();
             (stretch * jacobian[(i, j)]).abs() + (jacobian[(j, i)] / stretch).abs()
         };
         let mut pairs: Vec<[usize; 2]> = (0..size).flat_map(|i| (i + 1..size).map(move |j| [i, j])).collect();
@@ -85,30 +86,38 @@ impl<'a> Map<'a> {
 
     /// The radius of the ball of the metric around the centre that fits between the sides.
     fn inscribed(&self) -> f64 {
-        let room = self.sides.iter().zip(&self.centre).zip(&self.weights);
-        room.map(|(([low, high], c), w)| w.sqrt() * (c - low).min(high - c)).fold(f64::INFINITY, f64::min).max(0.0)
+        let room = self.sides.iter().zip(&self.centre).zip(&self.inverse.diagonal());
+        room.map(|(([low, high], c), square)| (c - low).min(high - c) / square.sqrt()).fold(f64::INFINITY, f64::min).max(0.0)
+    }
+
+    /// The margin of a Jacobian in the certificate's metric: with its signs, or by the norms of its blocks.
+    fn margin(&self, jacobian: &DMatrix<f64>) -> f64 {
+        let (dimensions, certificate) = (self.game.dimensions(), &self.found.certificate);
+        let Some(whole) = &certificate.whole else { return local_margin(jacobian, dimensions, &certificate.weights) };
+        let blocks: Vec<DMatrix<f64>> = whole.blocks.iter().zip(&certificate.weights).map(|(block, &w)| block * w).collect();
+        block_margin(std::slice::from_ref(jacobian), dimensions, &blocks).unwrap_or(f64::NAN)
     }
 
     fn figure(&self, [i, j]: [usize; 2], names: [String; 2], name: &str) -> Figure {
         let certificate = &self.found.certificate;
         let at = [self.centre[i], self.centre[j]];
-        let axes = |radius: f64| [radius / self.weights[i].sqrt(), radius / self.weights[j].sqrt()];
+        let plane = [self.metric[(i, i)], self.metric[(i, j)], self.metric[(j, j)]];
         let inscribed = self.inscribed();
         let mut series = vec![Series::new(
             if self.bounded { "largest ball of the metric in the region" } else { "unit ball of the metric" },
-            ellipse(at, axes(inscribed)),
+            ball(at, plane, inscribed),
         )];
         if let Some(ball) = &certificate.equilibrium {
             // What would be too small to see is a point.
             series.push(match ball.radius < 0.02 * inscribed {
                 true => Series::new("equilibrium", [(ball.centre[i], ball.centre[j])]),
-                false => Series::new("ball with the equilibrium", ellipse([ball.centre[i], ball.centre[j]], axes(ball.radius))),
+                false => Series::new("ball with the equilibrium", self::ball([ball.centre[i], ball.centre[j]], plane, ball.radius)),
             });
         }
         let local = shades([self.sides[i], self.sides[j]], |x, y| {
             let mut point = self.centre.clone();
             (point[i], point[j]) = (x, y);
-            local_margin(&self.game.jacobian(&point), self.game.dimensions(), &certificate.weights)
+            self.margin(&self.game.jacobian(&point))
         });
         let least = local.values.iter().flatten().copied().fold(f64::INFINITY, f64::min);
         let most = local.values.iter().flatten().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -123,7 +132,7 @@ impl<'a> Map<'a> {
                 false => format!("Local margin over {} and {}", names[0], names[1]),
             },
             alt: format!(
-                "At the certificate's weights the margin at points of this slice is at least {least:.4}; {:.4} is certified for the whole \
+                "In the certificate's metric the margin at points of this slice is at least {least:.4}; {:.4} is certified for the whole \
                  region.",
                 certificate.alpha
             ),
@@ -158,6 +167,15 @@ pub(super) fn shades([across, up]: [[f64; 2]; 2], f: impl Fn(f64, f64) -> f64) -
     let middle = |[low, high]: [f64; 2], i: usize| low + (high - low) * (i as f64 + 0.5) / CELLS as f64;
     let row = |k: usize| (0..CELLS).map(|i| f(middle(across, i), middle(up, k))).collect();
     Shades { label: "margin at each point".into(), x: edges(across), y: edges(up), values: (0..CELLS).map(row).collect() }
+}
+
+/// The points of a ball of the metric `[[a, b], [b, c]]` of a plane, closed.
+fn ball(centre: [f64; 2], [a, b, c]: [f64; 3], radius: f64) -> impl Iterator<Item = (f64, f64)> {
+    // With the factor `L = [[p, 0], [q, r]]` of the metric, the points `L⁻ᵀ u` of the circle's points `u`.
+    let p = a.sqrt();
+    let q = b / p;
+    let r = (c - q * q).max(f64::MIN_POSITIVE).sqrt();
+    ellipse([0.0; 2], [radius, radius]).map(move |(x, y)| (centre[0] + (x - q * y / r) / p, centre[1] + y / r))
 }
 
 /// The points of an ellipse, closed.

@@ -5,9 +5,7 @@
 use gradus_base::{StreamRng, stream};
 use gradus_games::dynamics::{Record, decay_rate, flow};
 use gradus_games::game::Game;
-use gradus_games::small_gain::{
-    BlockBounds, Certifier, Mode, Rates, Region, SmallGainError, Structure, Verdict, optimal_weights,
-};
+use gradus_games::small_gain::{BlockBounds, Certifier, Mode, Rates, Region, SmallGainError, Structure, Verdict, optimal_weights};
 use gradus_games::zoo;
 use nalgebra::linalg::balancing::balance_parlett_reinsch;
 use nalgebra::{Complex, DMatrix, DVector, Schur, SymmetricEigen};
@@ -210,7 +208,9 @@ pub(super) fn ensemble(seed: u64, half: usize) -> Result<Vec<Member>, Experiment
         let weights = [1.0, RATIO];
         let metric = scaled(&jacobian, weights);
         let norms = bounds(&jacobian, &[half, half])?.margin(&weights)?;
-        let signs = || match (Certifier { mode: Mode::BlockLmi(Structure::Scalar), ..Certifier::default() }).certify(&example.game, &Region::Free)? {
+        let signs = || match (Certifier { mode: Mode::BlockLmi(Structure::Scalar), ..Certifier::default() })
+            .certify(&example.game, &Region::Free)?
+        {
             Verdict::Certified(found) => Ok::<f64, SmallGainError>(found.certificate.alpha),
             Verdict::Refused(_) | Verdict::Inconclusive(_) => Ok(0.0),
         };

@@ -186,8 +186,7 @@ pub(super) fn figures(certain: &Certain, outcome: &mut Outcome) -> Result<(), Ex
         certain.curvature.iter().map(|mu| mu.max(certain.lipschitz)).collect(),
     )?;
     let ratio = |i: i32| 10f64.powf(-2.0 + 4.0 * f64::from(i) / 80.0);
-    let margins: Result<Vec<(f64, f64)>, ExperimentError> =
-        (0..=80).map(|i| Ok((ratio(i), bounds.margin(&[1.0, ratio(i)])?))).collect();
+    let margins: Result<Vec<(f64, f64)>, ExperimentError> = (0..=80).map(|i| Ok((ratio(i), bounds.margin(&[1.0, ratio(i)])?))).collect();
     outcome.figures.push(
         LineChart {
             title: "The timescale band of the game of policies".into(),

@@ -49,6 +49,11 @@ pub struct Certificate {
 }
 
 impl Certificate {
+    /// The matrix `blkdiag(w_i P_i)` of the metric, to rounding.
+    pub fn metric_matrix(&self) -> DMatrix<f64> {
+        self.metric().about()
+    }
+
     /// The metric `blkdiag(w_i P_i)`.
     pub(super) fn metric(&self) -> BlockMetric<'_> {
         BlockMetric::new(&self.dimensions, &self.weights, self.whole.as_ref().map_or(&[], |whole| &whole.blocks))

@@ -116,8 +116,7 @@ pub fn block_lmi(jacobians: &[DMatrix<f64>], dimensions: &[usize], structure: St
     let (metric, upper, end) = search.climb(simple_bound(&jacobians, &players, structure));
     let metric = DMatrix::from_fn(start.len(), start.len(), |a, b| start[a].sqrt() * metric[(a, b)] * start[b].sqrt());
     let first = metric.view((0, 0), (dimensions[0], dimensions[0])).trace() / dimensions[0] as f64;
-    let blocks: Vec<DMatrix<f64>> =
-        players.iter().map(|of| metric.view((of.start, of.start), (of.len(), of.len())) / first).collect();
+    let blocks: Vec<DMatrix<f64>> = players.iter().map(|of| metric.view((of.start, of.start), (of.len(), of.len())) / first).collect();
     let margin = margin_of(&jacobians, &players, &blocks);
     Ok(LmiSolution { blocks, margin: scale * margin, upper: scale * upper.max(margin), end })
 }
@@ -198,7 +197,8 @@ fn margin_of(jacobians: &[DMatrix<f64>], players: &[Range<usize>], blocks: &[DMa
 /// positive definite.
 fn in_coordinates_of(jacobians: &[DMatrix<f64>], metric: &DMatrix<f64>) -> Option<Vec<DMatrix<f64>>> {
     let factor = metric.clone().cholesky()?.unpack();
-    let moved = |jacobian: &DMatrix<f64>| factor.solve_lower_triangular(&factor.tr_mul(jacobian).transpose()).map(|moved| moved.transpose());
+    let moved =
+        |jacobian: &DMatrix<f64>| factor.solve_lower_triangular(&factor.tr_mul(jacobian).transpose()).map(|moved| moved.transpose());
     jacobians.iter().map(moved).collect()
 }
 

@@ -107,8 +107,15 @@ impl<'a> BlockMetric<'a> {
     /// `M`.
     fn matrix(&self) -> DMatrix<Interval> {
         let size: usize = self.dimensions.iter().sum();
-        let identity: Vec<Interval> = DMatrix::<f64>::identity(size, size).iter().map(|&entry| Interval::point(entry)).collect();
-        self.times(&identity)
+        let mut matrix = DMatrix::from_element(size, size, Interval::point(0.0));
+        let mut start = 0;
+        for (player, (&weight, &own)) in self.weights.iter().zip(self.dimensions).enumerate() {
+            let entry = |i: usize, j: usize| self.blocks.get(player).map_or(f64::from(i == j), |block| block[(i, j)]);
+            (0..own * own)
+                .for_each(|at| matrix[(start + at / own, start + at % own)] = Interval::point(entry(at / own, at % own)) * weight);
+            start += own;
+        }
+        matrix
     }
 
     /// `M`, to rounding.

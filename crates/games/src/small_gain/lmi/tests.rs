@@ -37,9 +37,18 @@ fn times() {
         for count in counts {
             let size: usize = dims.iter().sum();
             let mut normal = normals(7);
-            let base: DMatrix<f64> = DMatrix::from_fn(size, size, |_, _| normal() / (size as f64).sqrt()) + 2.0 * DMatrix::identity(size, size);
+            let base: DMatrix<f64> =
+                DMatrix::from_fn(size, size, |_, _| normal() / (size as f64).sqrt()) + 2.0 * DMatrix::identity(size, size);
             let jacobians: Vec<_> =
-                (0..count).map(|k| if k == 0 { base.clone() } else { &base + DMatrix::from_fn(size, size, |_, _| 0.3 * normal() / (size as f64).sqrt()) }).collect();
+                (0..count)
+                    .map(|k| {
+                        if k == 0 {
+                            base.clone()
+                        } else {
+                            &base + DMatrix::from_fn(size, size, |_, _| 0.3 * normal() / (size as f64).sqrt())
+                        }
+                    })
+                    .collect();
             let time = std::time::Instant::now();
             let found = block_lmi(&jacobians, &dims, structure).unwrap();
             println!("{dims:?} {structure:?} {count}: {:?} margin {} upper {} {:?}", time.elapsed(), found.margin, found.upper, found.end);
