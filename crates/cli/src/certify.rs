@@ -20,6 +20,8 @@ use crate::progress::{Bars, Lines};
 use crate::reproduce::set_threads;
 use crate::{Failure, Session};
 
+/// Boxes that the region is cut into for an update.
+const MOST_BOXES_OF_A_MAP: usize = 10_000;
 /// Between two lines of progress where there is no terminal.
 const INTERVAL: Duration = Duration::from_secs(5);
 
@@ -128,8 +130,10 @@ fn maps(
         (_, Some(weights)) => weights.clone(),
         _ => vec![1.0; file.players.len()],
     };
+    // A factor is of use to a few digits, and the bounds of a whole map's Jacobian come closer slowly.
+    let search = Search { tolerance: Tolerance::Relative(1e-3), most_boxes: certifier.search.most_boxes.min(MOST_BOXES_OF_A_MAP) };
     let certify = |update: &Update| {
-        let certifier = MapCertifier { update: update.clone(), weights: weights.clone(), search: certifier.search };
+        let certifier = MapCertifier { update: update.clone(), weights: weights.clone(), search };
         Ok((update.clone(), certifier.certify_until(&file.game, region, &session.cancel)?))
     };
     request.maps.iter().map(certify).collect()

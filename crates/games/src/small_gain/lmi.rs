@@ -24,16 +24,18 @@ mod dual;
 #[cfg(test)]
 mod tests;
 
-use centre::{Centre, Centring};
+use centre::{Stage, Unknowns};
 
 /// The gap, relative to the margin, at which the search ends, and the one relative to the spread of the curvatures, for margins near 0.
-const ENOUGH: [f64; 2] = [1e-9, 1e-12];
+const ENOUGH: [f64; 2] = [1e-8, 1e-12];
 /// The greatest ratio of eigenvalues of a metric, in the coordinates that the search begins with.
 const MOST_CONDITION: f64 = 1e8;
 /// Stages of the search: each leaves about a tenth of the gap.
-const MOST_STAGES: usize = 100;
-/// Part of the way to the boundary that a stage's level is raised by.
-const RAISED: f64 = 0.9;
+const MOST_STAGES: usize = 60;
+/// The part of the last gap that a stage may leave.
+const STALLED: f64 = 0.7;
+/// By how much the sharpness grows from stage to stage.
+const RISE: f64 = 10.0;
 
 /// What each player's block of a metric may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,7 +52,7 @@ pub enum Structure {
 /// Why a search for a metric ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LmiEnd {
-    /// The margin is the greatest to about nine digits.
+    /// The margin is the greatest to about eight digits.
     Gap,
     /// Only metrics with eigenvalues further apart than 1e8, in the coordinates that the search begins with, have more: the greatest
     /// margin may be approached without being attained.
@@ -66,8 +68,11 @@ pub struct LmiSolution {
     pub blocks: Vec<DMatrix<f64>>,
     /// The margin in this metric, as [`block_margin`] has it: to rounding.
     pub margin: f64,
-    /// No metric of the structure has a greater margin, to rounding; often close to the margin, and not always.
+    /// No metric of the structure has a greater margin, to rounding: by multipliers, and by eigenvalues of the Jacobians and of players'
+    /// own blocks. It is close to the margin unless some directions hardly matter to it.
     pub upper: f64,
+    /// About by how much the margin may be below that of other metrics, of which no eigenvalue is far from this one's.
+    pub gap: f64,
     /// Why the search ended.
     pub end: LmiEnd,
 }
@@ -108,17 +113,19 @@ pub fn block_lmi(jacobians: &[DMatrix<f64>], dimensions: &[usize], structure: St
     let scale = jacobians.iter().map(|jacobian| jacobian.amax()).fold(0.0, f64::max);
     if scale == 0.0 {
         let blocks = dimensions.iter().map(|&size| DMatrix::identity(size, size)).collect();
-        return Ok(LmiSolution { blocks, margin: 0.0, upper: 0.0, end: LmiEnd::Gap });
+        return Ok(LmiSolution { blocks, margin: 0.0, upper: 0.0, gap: 0.0, end: LmiEnd::Gap });
     }
     let jacobians: Vec<DMatrix<f64>> = jacobians.iter().map(|jacobian| jacobian / scale).collect();
     let start = start(&jacobians, &players, structure);
     let search = Search { jacobians: scaled(&jacobians, &start), players: &players, structure };
-    let (metric, upper, end) = search.climb(simple_bound(&jacobians, &players, structure));
-    let metric = DMatrix::from_fn(start.len(), start.len(), |a, b| start[a].sqrt() * metric[(a, b)] * start[b].sqrt());
+    let found = search.climb(simple_bound(&jacobians, &players, structure));
+    let metric = found.matrix.map_with_location(|a, b, entry| entry * (start[a].sqrt() * start[b].sqrt()));
     let first = metric.view((0, 0), (dimensions[0], dimensions[0])).trace() / dimensions[0] as f64;
     let blocks: Vec<DMatrix<f64>> = players.iter().map(|of| metric.view((of.start, of.start), (of.len(), of.len())) / first).collect();
     let margin = margin_of(&jacobians, &players, &blocks);
-    Ok(LmiSolution { blocks, margin: scale * margin, upper: scale * upper.max(margin), end })
+    let upper = found.upper.max(margin);
+    let gap = (found.reach.min(upper) - margin).max(0.0);
+    Ok(LmiSolution { blocks, margin: scale * margin, upper: scale * upper, gap: scale * gap, end: found.end })
 }
 
 /// The margin common to some Jacobians in a block-diagonal metric, to rounding: the least eigenvalue of `(M J_k + J_kᵀ M)/2` against `M`;
@@ -259,48 +266,78 @@ struct Search<'a> {
     structure: Structure,
 }
 
+/// A metric in the coordinates of the search.
+struct Metric {
+    matrix: DMatrix<f64>,
+    margin: f64,
+}
+
+/// What a stage of the search came to.
+struct After {
+    metric: DMatrix<f64>,
+    level: f64,
+    /// What no margin exceeds, and by about how much the level is below the greatest one; none if the centre was not reached.
+    shown: Option<[f64; 2]>,
+}
+
+/// What a search found.
+struct Climbed {
+    matrix: DMatrix<f64>,
+    upper: f64,
+    /// About the greatest margin of metrics like this one.
+    reach: f64,
+    end: LmiEnd,
+}
+
 impl Search<'_> {
-    /// A metric with about the greatest margin, what no margin exceeds, and why the search ended; of bounds, `upper` is one.
-    fn climb(&self, upper: f64) -> (DMatrix<f64>, f64, LmiEnd) {
+    /// A metric with about the greatest margin; no margin exceeds `upper`.
+    fn climb(&self, upper: f64) -> Climbed {
         let size = self.jacobians[0].nrows();
         let mut best = Metric { margin: least_curvature(&self.jacobians), matrix: DMatrix::identity(size, size) };
-        let (mut metric, mut upper) = (best.matrix.clone(), upper);
         let spread = self.greatest_curvature() - best.margin;
-        let mut level = best.margin - spread;
-        let centring = Centring::new(self.players, self.structure);
+        let (mut metric, mut level, mut sharpness) = (best.matrix.clone(), best.margin - spread, None);
+        let (mut upper, mut reach, mut gap) = (upper, f64::INFINITY, f64::INFINITY);
+        let unknowns = Unknowns::new(self.players, self.structure);
+        let mut end = LmiEnd::Precision;
         for _ in 0..MOST_STAGES {
-            if upper - best.margin <= enough(best.margin, spread) {
-                return (best.matrix, upper, LmiEnd::Gap);
+            if upper.min(reach) - best.margin <= enough(best.margin, spread) {
+                end = LmiEnd::Gap;
+                break;
             }
-            let Some(near) = in_coordinates_of(&self.jacobians, &metric) else { break };
-            let Some(centre) = centring.centre(&near, level) else { break };
-            upper = upper.min(dual::bound(&near, &centre.multipliers, self.groups()));
-            let Some(next) = self.seen(&metric, &centre.metric) else { break };
-            if condition(&next.matrix) > MOST_CONDITION {
-                return (best.matrix, upper, LmiEnd::Conditioning);
+            let Some(reached) = self.stage(&unknowns, &metric, level, sharpness) else { break };
+            if condition(&reached.metric) > MOST_CONDITION {
+                end = LmiEnd::Conditioning;
+                break;
             }
-            let stalled = centre.gap <= enough(next.margin, spread);
-            let (moved, raised) = raise(&near, &centre, level, next.margin);
+            let Some(near) = in_coordinates_of(&self.jacobians, &reached.metric) else { break };
+            let next = Metric { margin: least_curvature(&near), matrix: reached.metric.clone() };
             if next.margin > best.margin {
                 best = next;
             }
-            if stalled {
-                return (best.matrix, upper, LmiEnd::Gap);
-            }
-            let Some(moved) = back(&metric, &moved) else { break };
-            if raised <= level || raised.is_nan() {
+            (metric, level, sharpness) = (reached.metric, reached.level, None);
+            let Some([bound, left]) = reached.shown else { continue };
+            upper = upper.min(bound);
+            if left > STALLED * gap || left.is_nan() {
                 break;
             }
-            (metric, level) = (moved, raised);
+            (gap, reach) = (left, level + left);
+            sharpness = Some(RISE * (size * self.jacobians.len()) as f64 / gap);
         }
-        (best.matrix, upper, LmiEnd::Precision)
+        Climbed { matrix: best.matrix, upper, reach, end }
     }
 
-    /// A metric of a stage's coordinates in those of the search, and its margin.
-    fn seen(&self, metric: &DMatrix<f64>, inner: &DMatrix<f64>) -> Option<Metric> {
-        let matrix = back(metric, inner)?;
-        let margin = least_curvature(&in_coordinates_of(&self.jacobians, &matrix)?);
-        Some(Metric { matrix, margin })
+    /// One stage, from a metric and a level below its margin.
+    fn stage(&self, unknowns: &Unknowns, metric: &DMatrix<f64>, level: f64, sharpness: Option<f64>) -> Option<After> {
+        let factor = metric.clone().cholesky()?.unpack();
+        let near = in_coordinates_of(&self.jacobians, metric)?;
+        // Traces stay those of the search's coordinates.
+        let inverse = factor.solve_lower_triangular(&DMatrix::identity(factor.nrows(), factor.nrows()))?;
+        let measure = &inverse * inverse.transpose();
+        let reached = Stage { unknowns, jacobians: &near, measure, level, sharpness }.reach()?;
+        let outer = &factor * &reached.metric * factor.transpose();
+        let outer = &outer * (outer.nrows() as f64 / outer.trace());
+        let shown = reached.shown.map(|shown| [dual::bound(&near, &shown.multipliers, self.groups()), shown.gap]);
+        Some(After { metric: 0.5 * (&outer + outer.transpose()), level: reached.level, shown })
     }
 
     fn greatest_curvature(&self) -> f64 {
@@ -318,41 +355,13 @@ impl Search<'_> {
     }
 }
 
-/// A metric in the coordinates of the search.
-struct Metric {
-    matrix: DMatrix<f64>,
-    margin: f64,
-}
-
 /// The gap that is small enough.
 fn enough(margin: f64, spread: f64) -> f64 {
     (ENOUGH[0] * margin.abs()).max(ENOUGH[1] * spread)
-}
-
-/// `Tᵀ A T` with `TᵀT = M`: a metric given in coordinates in which `M` is the identity.
-fn back(metric: &DMatrix<f64>, inner: &DMatrix<f64>) -> Option<DMatrix<f64>> {
-    let factor = metric.clone().cholesky()?.unpack();
-    let outer = &factor * inner * factor.transpose();
-    // The scale means nothing, and could become anything.
-    let outer = &outer * (outer.nrows() as f64 / outer.trace());
-    Some(0.5 * (&outer + outer.transpose()))
 }
 
 /// The ratio of the greatest eigenvalue of a metric to the least.
 fn condition(metric: &DMatrix<f64>) -> f64 {
     let values: DVector<f64> = metric.symmetric_eigenvalues();
     if values.min() > 0.0 { values.max() / values.min() } else { f64::INFINITY }
-}
-
-/// The next stage's metric and level: along the tangent of the path of centres as far as it leads, or at the same metric, if that is more.
-fn raise(near: &[DMatrix<f64>], centre: &Centre, level: f64, margin: f64) -> (DMatrix<f64>, f64) {
-    let along = |by: f64| (&centre.metric + by * &centre.tangent, level + by);
-    let shares = [0.99, 0.97, 0.93, 0.85, 0.7, 0.5, 0.3, 0.1];
-    let reached = shares.iter().map(|share| share * centre.gap).find(|&by| {
-        let (metric, level) = along(by);
-        centre::barriers(near, &metric, level).is_some()
-    });
-    let there = along(RAISED * reached.unwrap_or(0.0));
-    let here = level + RAISED * (margin - level);
-    if there.1 > here && centre::barriers(near, &there.0, there.1).is_some() { there } else { (centre.metric.clone(), here) }
 }
