@@ -86,7 +86,8 @@ impl<'a> Map<'a> {
 
     /// The radius of the ball of the metric around the centre that fits between the sides.
     fn inscribed(&self) -> f64 {
-        let room = self.sides.iter().zip(&self.centre).zip(&self.inverse.diagonal());
+        let squares = self.inverse.diagonal();
+        let room = self.sides.iter().zip(&self.centre).zip(&squares);
         room.map(|(([low, high], c), square)| (c - low).min(high - c) / square.sqrt()).fold(f64::INFINITY, f64::min).max(0.0)
     }
 

@@ -53,8 +53,9 @@ pub(super) struct Certain {
     pub(super) factor: f64,
 }
 
+/// Certifiers of the variants: to three digits.
 fn certifier(mode: Mode) -> Certifier {
-    Certifier { mode, search: Search { tolerance: Tolerance::Absolute(1e-3), most_boxes: 200_000 }, ..Certifier::default() }
+    Certifier { mode, search: Search { tolerance: Tolerance::Absolute(1e-3), most_boxes: 20_000 }, ..Certifier::default() }
 }
 
 fn region(size: usize) -> Result<Region, ExperimentError> {
@@ -64,7 +65,7 @@ fn region(size: usize) -> Result<Region, ExperimentError> {
 pub(super) fn measure(context: &Context<'_>) -> Result<Certain, ExperimentError> {
     let markov = MarkovGame::new(cooperative_tables())?;
     let (natural, plain) = (markov.game()?, markov.policy_gradient_game()?);
-    let verdict = certifier(Mode::Uniform).certify_watched(&natural, &region(natural.size())?, context.cancel(), &mut Silent)?;
+    let verdict = Certifier::default().certify_watched(&natural, &region(natural.size())?, context.cancel(), &mut Silent)?;
     let Verdict::Certified(found) = verdict else { return Err(ExperimentError::Method(format!("no certificate: {verdict:?}"))) };
     let verified = check(&found.certificate, Some(&natural)) == Ok(Verified::Verified);
     let h = 0.5 * found.rates().euler_limit();
