@@ -67,8 +67,8 @@ pub use compare::{Comparison, ComparisonReport, Outcome, Test, compare, compare_
 pub use estimate::{Estimate, Sampling, estimate, lipschitz_corrected};
 pub use family::LinearFamily;
 pub use grow::grow;
-pub use lmi::{LmiEnd, LmiSolution, Structure, block_lmi, block_margin};
 pub use linear::{affine_rk4_limit, spectral_euler_threshold, spectral_rk4_threshold};
+pub use lmi::{LmiEnd, LmiSolution, Structure, block_lmi, block_margin};
 pub use map::checker::check_map;
 pub use map::{FixedPoint, Invariant, MapCertificate, MapCertifier, MapLeaf, MapVerdict, Update};
 pub use monitor::{Monitor, Violation, certified_run, verify_trajectory};

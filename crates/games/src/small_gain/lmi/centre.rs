@@ -191,7 +191,12 @@ impl Stage<'_> {
         }
         hessian.view_mut((last, 0), (1, last)).tr_copy_from(&self.unknowns.contracted(&across));
         hessian.fill_upper_triangle_with_lower_triangle();
-        Some(Derivatives { gradient: self.unknowns.contracted(&slopes).push(upward), hessian, mixed: self.unknowns.contracted(&mixed), inverses })
+        Some(Derivatives {
+            gradient: self.unknowns.contracted(&slopes).push(upward),
+            hessian,
+            mixed: self.unknowns.contracted(&mixed),
+            inverses,
+        })
     }
 
     /// Newton's step; without the mixed derivatives where the Hessian is not positive definite with them.
@@ -218,8 +223,10 @@ impl Stage<'_> {
     }
 }
 
-/// `-Σ_k log det (M J_k + J_kᵀ M - 2 α M)`; none where one of these matrices is not positive definite.
+/// `-Σ_k log det (M J_k + J_kᵀ M - 2 α M)`; none where one of these matrices is not positive definite, or the metric itself is not: above
+/// all margins, its negative may be.
 fn barriers(jacobians: &[DMatrix<f64>], metric: &DMatrix<f64>, level: f64) -> Option<f64> {
+    metric.clone().cholesky()?;
     let barrier = |jacobian: &DMatrix<f64>| {
         let factor = sum_with_transpose(&(metric * shifted(jacobian, level))).cholesky()?;
         Some(-2.0 * factor.l_dirty().diagonal().iter().map(|entry| entry.ln()).sum::<f64>())
