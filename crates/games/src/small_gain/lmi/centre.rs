@@ -223,8 +223,10 @@ impl Stage<'_> {
     }
 }
 
-/// `-Σ_k log det (M J_k + J_kᵀ M - 2 α M)`; none where one of these matrices is not positive definite.
+/// `-Σ_k log det (M J_k + J_kᵀ M - 2 α M)`; none where one of these matrices is not positive definite, or the metric itself is not: above
+/// all margins, its negative may be.
 fn barriers(jacobians: &[DMatrix<f64>], metric: &DMatrix<f64>, level: f64) -> Option<f64> {
+    metric.clone().cholesky()?;
     let barrier = |jacobian: &DMatrix<f64>| {
         let factor = sum_with_transpose(&(metric * shifted(jacobian, level))).cholesky()?;
         Some(-2.0 * factor.l_dirty().diagonal().iter().map(|entry| entry.ln()).sum::<f64>())
