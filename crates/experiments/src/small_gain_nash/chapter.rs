@@ -166,7 +166,7 @@ fn advice() -> Figure {
         x_label: "curvature that is added to one player's loss".into(),
         y_label: "greatest margin of any weights".into(),
         series,
-        references: vec![Reference::new("no contraction below", 0.0), Reference::new("the margin that is wanted", TARGET)],
+        references: vec![Reference::new("the margin that is wanted, 0.1", TARGET)],
         ..Default::default()
     }
     .figure("advice")
