@@ -4,6 +4,8 @@
 //! player they often come closer at every moment, although in the Euclidean one they do not.
 
 mod certificate;
+#[cfg(test)]
+mod chapter;
 mod figures;
 mod games;
 mod linear;

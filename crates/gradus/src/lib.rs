@@ -43,6 +43,8 @@ mod pages {
         training: "../../../docs/src/guide/training.md",
         checkpoints: "../../../docs/src/guide/checkpoints.md",
         games: "../../../docs/src/guide/games.md",
+        small_gain_nash: "../../../docs/src/guide/small-gain-nash.md",
+        is_my_training_going_to_converge: "../../../docs/src/guide/is-my-training-going-to-converge.md",
         merging: "../../../docs/src/guide/merging.md",
     }
 }
