@@ -263,7 +263,7 @@ pub(crate) static EXPERIMENT: Experiment = Experiment {
         kind: OptionKind::File(|file| read_firms(file).map(drop)),
     }],
     seeds: ByProfile { smoke: 1, quick: 5, full: 30 },
-    seconds: ByProfile { smoke: 0.5, quick: 4.0, full: 25.0 },
+    seconds: ByProfile { smoke: 0.5, quick: 7.0, full: 50.0 },
     run,
 };
 

@@ -21,7 +21,11 @@ pub(super) fn verdict(file: &GameFile, verdict: &Verdict) -> String {
             };
             reasons.and_then(|()| advice(&mut text, found.bounds.as_ref())).and_then(|()| hint(&mut text))
         }
-        Verdict::Inconclusive(found) => writeln!(text, "inconclusive: {found}").and_then(|()| advice(&mut text, found.bounds.as_ref())),
+        Verdict::Inconclusive(found) => {
+            // Advice is about norms, which this mode looks beyond.
+            let bounds = found.bounds.as_ref().filter(|_| !matches!(found.mode, Mode::BlockLmi(_)));
+            writeln!(text, "inconclusive: {found}").and_then(|()| advice(&mut text, bounds))
+        }
     };
     let _ = players(&mut text, file);
     text
@@ -77,7 +81,9 @@ fn advice(text: &mut String, bounds: Option<&BlockBounds>) -> std::fmt::Result {
     let Some(bounds) = bounds else { return Ok(()) };
     // A tenth of the largest curvature is a margin that is worth having.
     let scale = bounds.curvature().iter().copied().fold(0.0, f64::max);
-    let target = if scale > 0.0 { 0.1 * scale } else { 0.1 };
+    let tenth = if scale > 0.0 { 0.1 * scale } else { 0.1 };
+    // Two digits of it.
+    let target = format!("{tenth:.1e}").parse().unwrap_or(tenth);
     writeln!(text, "  advice: {}", advise(bounds, target))
 }
 

@@ -7,12 +7,13 @@ use std::path::PathBuf;
 
 use gradus_games::dynamics::{Euler, Record, Stop, simulate};
 use gradus_games::game::Game;
+use gradus_games::markov::MarkovGame;
 use gradus_games::scalar::Real;
 use gradus_games::small_gain::{
-    BlockBounds, Certified, Certifier, MapCertifier, MapVerdict, Mode, Monitor, Rates, Region, Rule, Search, Tolerance, Update, Verdict,
-    advise, optimal_weights,
+    BlockBounds, Certified, Certifier, MapCertifier, MapVerdict, Mode, Monitor, Rates, Region, Rule, Search, Structure, Tolerance, Update,
+    Verdict, advise, optimal_weights,
 };
-use gradus_games::zoo;
+use gradus_games::zoo::{self, cooperative_tables};
 use gradus_report::{Figure, LineChart, Panels, Reference, Scale, Series};
 use nalgebra::DMatrix;
 
@@ -28,7 +29,7 @@ const NEEDLE_END: f64 = 0.4;
 
 /// All pictures, in the order of the pages.
 fn figures() -> Vec<Figure> {
-    vec![descent(), norms(), weights(), needle(), advice(), steps(), inside(), leaves(), maps(), learners(), monitor()]
+    vec![descent(), norms(), weights(), needle(), advice(), steps(), inside(), leaves(), maps(), signs(), policies(), learners(), monitor()]
 }
 
 fn grid(from: f64, to: f64, count: u32) -> impl Iterator<Item = f64> + Clone {
@@ -274,6 +275,62 @@ fn maps() -> Figure {
         ..Default::default()
     }
     .figure("maps")
+}
+
+/// Opposite couplings of every strength: norms, and signs.
+fn signs() -> Figure {
+    let game = |push: f64| Game::affine(&[1, 1], DMatrix::from_row_slice(2, 2, &[1.0, push, -push, 1.0]), vec![0.0; 2]).unwrap();
+    let norms = |push: f64| {
+        let bounds = BlockBounds::new(vec![1.0; 2], DMatrix::from_row_slice(2, 2, &[0.0, push, push, 0.0]), vec![1.0; 2]).unwrap();
+        optimal_weights(&bounds).margin
+    };
+    let with_signs = |push: f64| certified(&game(push), &Region::Free, Mode::BlockLmi(Structure::Full), 1e-6).certificate.alpha;
+    LineChart {
+        title: "Couplings that cancel: margins by norms and with signs".into(),
+        alt: "With norms the margin of [[1, c], [-c, 1]] is 1 - c and negative beyond c = 1; with signs it is 1 for all c.".into(),
+        x_label: "strength c of the couplings".into(),
+        y_label: "margin".into(),
+        series: vec![
+            Series::new("by norms", grid(0.0, 5.0, 20).map(|push| (push, norms(push)))),
+            Series::new("with signs, proven", grid(0.0, 5.0, 20).map(|push| (push, with_signs(push)))),
+        ],
+        references: vec![Reference::new("no contraction below", 0.0)],
+        ..Default::default()
+    }
+    .figure("signs")
+}
+
+/// A run of natural and of plain policy gradients.
+fn policies() -> Figure {
+    let markov = MarkovGame::new(cooperative_tables()).unwrap();
+    let (natural, plain) = (markov.game().unwrap(), markov.policy_gradient_game().unwrap());
+    let found = certified(&natural, &Region::local(&[-0.2; 4], &[0.2; 4]).unwrap(), Mode::Uniform, 1e-3);
+    let (h, factor) = (0.5 * found.rates().euler_limit(), found.rates().euler_factor(0.5 * found.rates().euler_limit()));
+    let start = [0.1, -0.05, 0.02, 0.08];
+    let run = |game: &Game| -> Vec<Vec<f64>> { super::markov::play(game, &start, h).take(81).collect() };
+    let (quick, slow) = (run(&natural), run(&plain));
+    let over_start = |name: &str, f: &dyn Fn(&[f64]) -> f64, states: &[Vec<f64>]| {
+        Series::new(name, states.iter().enumerate().map(|(step, u)| (step as f64, f(u) / f(&states[0]))))
+    };
+    let distance = |u: &[f64]| u.iter().fold(0.0, |sum: f64, x| sum.hypot(*x));
+    let kl = |u: &[f64]| markov.kl(&[1.0; 2], &[0.0; 4], u).unwrap();
+    LineChart {
+        title: "A run of policy gradients".into(),
+        alt: "On a logarithmic axis the distance by natural gradients falls faster than the certified factor says, and their divergence \
+              twice as fast as that by plain gradients."
+            .into(),
+        x_label: "step, half of the greatest certified one".into(),
+        y_label: "over its value at the start".into(),
+        y_scale: Scale::Log,
+        series: vec![
+            over_start("distance, natural gradients", &distance, &quick),
+            Series::new("certified factor", (0..=80).map(|step| (f64::from(step), factor.powi(step)))),
+            over_start("KL divergence, natural", &kl, &quick),
+            over_start("KL divergence, plain", &kl, &slow),
+        ],
+        ..Default::default()
+    }
+    .figure("policies")
 }
 
 /// The filter and the spammer of the second page: how much each pays for large numbers.

@@ -116,7 +116,7 @@ fn start(seed: u64, index: usize, size: usize) -> Vec<f64> {
 }
 
 /// The states of gradient play, from the start on.
-fn play<'g>(game: &'g Game, from: &[f64], h: f64) -> impl Iterator<Item = Vec<f64>> + 'g {
+pub(super) fn play<'g>(game: &'g Game, from: &[f64], h: f64) -> impl Iterator<Item = Vec<f64>> + 'g {
     std::iter::successors(Some(from.to_vec()), move |u| Some(u.iter().zip(game.field(u)).map(|(u, f)| u - h * f).collect()))
 }
 

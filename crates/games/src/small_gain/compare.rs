@@ -85,6 +85,17 @@ pub struct Comparison {
     pub step: Option<f64>,
 }
 
+impl Comparison {
+    /// With the margin of a test of fewer metrics, if that is greater: its metric is one of this test's, too.
+    fn at_least(self, special: &Self) -> Self {
+        match (&self.outcome, &special.outcome) {
+            (Outcome::Holds { margin }, Outcome::Holds { margin: other }) if margin >= other => self,
+            (_, Outcome::Holds { margin }) => Self { outcome: Outcome::Holds { margin: *margin }, ..self },
+            _ => self,
+        }
+    }
+}
+
 /// Tests of a game, in the order of [`Test`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct ComparisonReport {
@@ -142,8 +153,8 @@ pub fn compare_until(game: &Game, region: &Region, certifier: &Certifier, cancel
     let per_box = setting.small_gain(Mode::PerBox)?;
     let euclidean = setting.euclidean()?;
     let rosen = setting.rosen(per_box.weights.as_deref().or(uniform.weights.as_deref()))?;
-    let blocks = setting.metric(Test::BlockLmi, game.dimensions(), signs::allowed(Structure::Full, region))?;
-    let full = setting.metric(Test::FullContraction, &[game.size()], Structure::Full)?;
+    let blocks = setting.metric(Test::BlockLmi, game.dimensions(), signs::allowed(Structure::Full, region))?.at_least(&rosen);
+    let full = setting.metric(Test::FullContraction, &[game.size()], Structure::Full)?.at_least(&blocks);
     let spectral = setting.spectral();
     let equal = vec![1.0; game.dimensions().len()];
     let metrics = [&uniform, &per_box, &rosen].into_iter().filter_map(|row| row.weights.clone()).chain([equal]).collect();
@@ -260,7 +271,7 @@ impl Setting<'_> {
         let (sides, search) = (self.sides(), self.certifier.search);
         let found = MetricSearch { game: self.game, dimensions, structure, sides: &sides, search }.best(self.cancel, &mut Silent)?;
         let rest = Search { most_boxes: search.most_boxes.saturating_sub(found.boxes).max(1), ..search };
-        let margin = if found.margin > 0.0 { found.prove(Goal::Curvature, &sides, &rest, self.cancel)?.value } else { 0.0 };
+        let margin = if found.met > 0.0 { found.prove(Goal::Curvature, &sides, &rest, self.cancel)?.value } else { 0.0 };
         let outcome = match signs::refusal(&found, false) {
             _ if margin > 0.0 && margin.is_finite() => Outcome::Holds { margin },
             Some(reason) => Outcome::Fails { margin: found.upper.min(0.0), point: reason.point().to_vec() },

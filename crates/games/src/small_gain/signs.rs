@@ -36,8 +36,10 @@ const TRIES: i32 = 24;
 pub(super) struct MetricFound<'a> {
     pub(super) weights: Vec<f64>,
     pub(super) blocks: Vec<DMatrix<f64>>,
-    /// A lower bound, to rounding; not positive where none was found.
+    /// A lower bound, to rounding, of as few boxes as were looked at.
     pub(super) margin: f64,
+    /// The least that was met at a point, to rounding.
+    pub(super) met: f64,
     /// An upper bound of the margin in any metric of this structure, to rounding.
     pub(super) upper: f64,
     /// The worst point that was seen.
@@ -88,30 +90,33 @@ impl<'a> MetricSearch<'a> {
         let mut points = self.first_points()?;
         let mut best: Option<MetricFound<'a>> = None;
         let (mut upper, mut boxes) = (f64::INFINITY, 0);
-        // The proof itself gets more boxes than any of these.
-        let each = Search { most_boxes: (self.search.most_boxes / 8).max(1), tolerance: Tolerance::Relative(GAP) };
+        // These only look for the worst point; the proof itself gets most of the boxes.
+        let each = Search { most_boxes: (self.search.most_boxes / 32).max(1), tolerance: Tolerance::Relative(GAP) };
         for _ in 0..ROUNDS {
             let jacobians: Vec<DMatrix<f64>> = points.iter().map(|x| self.game.jacobian(x)).collect();
             let LmiSolution { blocks: solved, upper: bound, margin: sampled, .. } = block_lmi(&jacobians, self.dimensions, self.structure)?;
             upper = upper.min(bound);
             let (weights, blocks) = split(&solved);
             let cover = self.cover(&weights, &blocks, &each, if sampled > 0.0 { 0.0 } else { f64::NEG_INFINITY }, cancel)?;
-            let (margin, worst) = cover.as_ref().map_or((f64::NEG_INFINITY, Vec::new()), |cover| (-cover.bound(), cover.at.clone()));
+            let (margin, met, worst) = match &cover {
+                Some(cover) => (-cover.bound(), -cover.attained, cover.at.clone()),
+                None => (f64::NEG_INFINITY, f64::NEG_INFINITY, Vec::new()),
+            };
             boxes += cover.map_or(0, |cover| cover.boxes());
             observer.progress(boxes as u64, Some(self.search.most_boxes as u64), "boxes");
-            if best.as_ref().is_none_or(|best| margin > best.margin) {
+            if best.as_ref().is_none_or(|best| met > best.met) {
                 best = Some(MetricFound {
                     weights,
                     blocks,
                     margin,
+                    met,
                     upper,
                     worst: worst.clone(),
                     boxes,
                     ..MetricFound::none(self, &points, boxes)
                 });
             }
-            let reached = best.as_ref().map_or(0.0, |best| best.margin);
-            let enough = sampled - reached <= GAP * sampled.abs();
+            let enough = sampled - best.as_ref().map_or(0.0, |best| best.met) <= GAP * sampled.abs();
             if sampled <= 0.0 || enough || worst.is_empty() || points.contains(&worst) || 2 * boxes >= self.search.most_boxes {
                 break;
             }
@@ -144,6 +149,7 @@ impl<'a> MetricFound<'a> {
             weights: vec![1.0; search.dimensions.len()],
             blocks,
             margin: f64::NEG_INFINITY,
+            met: f64::NEG_INFINITY,
             upper: f64::INFINITY,
             worst: points.first().cloned().unwrap_or_default(),
             boxes,
@@ -189,7 +195,7 @@ pub(super) fn certify(
     // Bounds of the blocks tell what the metric does not.
     let few = Search { most_boxes: rest.most_boxes / 4, ..rest };
     let bounds = block_bounds(game, sides, &few);
-    if let (true, Ok(bounds)) = (found.margin > 0.0, &bounds) {
+    if let (true, Ok(bounds)) = (found.met > 0.0, &bounds) {
         let half = Search { most_boxes: rest.most_boxes / 2, ..rest };
         let [margin, lipschitz] = [Goal::Curvature, Goal::Norm].map(|goal| found.prove(goal, sides, &half, cancel));
         let (margin, lipschitz) = (margin?, lipschitz?);
@@ -204,7 +210,7 @@ pub(super) fn certify(
         return Ok(Verdict::Refused(Refused { reasons: vec![reason], bounds, mode, boxes: found.boxes }));
     }
     let worst_box = found.worst.iter().map(|&x| Interval::point(x)).collect();
-    let (alpha_lower, alpha_upper) = (found.margin, found.upper);
+    let (alpha_lower, alpha_upper) = (found.margin, found.upper.max(found.margin));
     Ok(Verdict::Inconclusive(Inconclusive { alpha_lower, alpha_upper, worst_box, bounds, boxes: found.boxes, mode }))
 }
 
@@ -222,7 +228,7 @@ fn given<'a>(setting: &MetricSearch<'a>, weights: &[f64], cancel: &Cancel) -> Re
     let mut found = MetricFound { weights: weights.to_vec(), ..MetricFound::none(setting, &points, 0) };
     let few = Search { most_boxes: (setting.search.most_boxes / 4).max(1), ..setting.search };
     if let Some(cover) = setting.cover(&found.weights, &found.blocks, &few, 0.0, cancel)? {
-        (found.margin, found.upper, found.boxes) = (-cover.bound(), -cover.attained, cover.boxes());
+        (found.margin, found.met, found.upper, found.boxes) = (-cover.bound(), -cover.attained, -cover.attained, cover.boxes());
         found.worst = cover.at;
     }
     Ok(found)
