@@ -391,6 +391,15 @@ fn bad_arguments_are_named() {
     assert_eq!(contraction_estimate(&game, &[1.0; 2], &[vec![1e5; 4]]).unwrap_err().code(), "MarkovSpec");
 }
 
+#[test]
+fn a_region_too_large_for_the_budget_is_inconclusive() {
+    let certifier = Certifier { search: Search { most_boxes: 20, ..Search::default() }, ..Certifier::default() };
+    let region = Region::local(&[-0.6; 4], &[0.6; 4]).unwrap();
+    let found = certifier.certify(&game().game().unwrap(), &region).unwrap();
+    let Verdict::Inconclusive(open) = found else { panic!("it takes more boxes") };
+    assert!(open.worst_box.len() == 4 && open.boxes <= 20 && open.alpha_lower <= 0.0 && open.alpha_upper > 0.0, "{open:?}");
+}
+
 mod properties {
     use proptest::prelude::*;
 

@@ -61,6 +61,9 @@ pub enum Verified {
 /// [`CertificateError`] says what does not hold, the first of all.
 pub fn check(certificate: &Certificate, game: Option<&Game>) -> Result<Verified, CertificateError> {
     check_form(certificate)?;
+    if game.is_some_and(|game| game.dimensions() != certificate.dimensions) {
+        return Err(CertificateError::Hash("the certificate is of another game".into()));
+    }
     check_tiling(certificate)?;
     for (place, leaf) in certificate.leaves.iter().enumerate() {
         expect("the margin", Some(place), margin_holds(leaf, &certificate.weights, certificate.alpha))?;
@@ -318,9 +321,6 @@ pub(super) fn projected_residual(projected: &Projected, region: &[Interval], gam
 }
 
 fn check_game(certificate: &Certificate, game: &Game) -> Result<(), CertificateError> {
-    if certificate.dimensions != game.dimensions() {
-        return Err(CertificateError::Hash("the certificate is of another game".into()));
-    }
     expect("a Jacobian that is the same everywhere", None, certificate.region.is_some() || game.is_affine())?;
     let everywhere = vec![Interval::point(0.0); game.size()];
     let (players, mut enclosure) = (certificate.weights.len(), Enclosure::default());

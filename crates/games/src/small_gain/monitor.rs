@@ -110,6 +110,10 @@ impl<'c> Monitor<'c> {
     /// the region is certified; [`Violation::Argument`] for a certificate that is none.
     pub fn new(certificate: &'c Certificate, rule: Rule, h: f64) -> Result<Self, Violation> {
         check_weights(&certificate.weights, certificate.dimensions.len())?;
+        if certificate.whole.is_some() && !certificate.metric().is_one(certificate.constrained) {
+            let what = "the least eigenvalue of a player's metric".to_string();
+            return Err(SmallGainError::InvalidBound { what, value: f64::NAN, expected: "that of a positive definite matrix" }.into());
+        }
         let rates = Rates::new(certificate.alpha, certificate.beta)?;
         let factor = certified_factor(rates, rule, h)?;
         if rule == Rule::Rk4 && certificate.region.is_some() && certificate.ball.is_none() {

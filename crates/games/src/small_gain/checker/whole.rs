@@ -24,7 +24,7 @@ impl<'a> BlockMetric<'a> {
 
     /// Whether there is a symmetric positive definite matrix for each player, and of confined ones a diagonal one: in others, the
     /// projection onto a box is not the Euclidean one.
-    fn is_one(&self, constrained: bool) -> bool {
+    pub(in super::super) fn is_one(&self, constrained: bool) -> bool {
         let symmetric = |block: &DMatrix<f64>| *block == block.transpose();
         let diagonal = |block: &DMatrix<f64>| *block == DMatrix::from_diagonal(&block.diagonal());
         let finite = |block: &DMatrix<f64>| block.iter().all(|entry| entry.is_finite());

@@ -1,5 +1,5 @@
 use super::super::checker::{CertificateError, Verified};
-use super::super::{Basis, Branch, Certificate, Monitor, Rule};
+use super::super::{Basis, Branch, Certificate, Monitor, Rule, Violation};
 use super::*;
 use crate::scalar::Real;
 
@@ -130,6 +130,15 @@ fn forgeries_are_rejected() {
 
 fn whole(certificate: &mut Certificate) -> &mut Whole {
     certificate.whole.as_mut().unwrap()
+}
+
+#[test]
+fn other_games_and_metrics_that_are_none_do_not_panic() {
+    let mut certificate = certified(&zero_sum(), &cube(1.0, 2), Structure::Full).certificate;
+    assert!(matches!(check(&certificate, Some(&pairs())), Err(CertificateError::Hash(_))));
+    whole(&mut certificate).blocks[0] = DMatrix::zeros(3, 2);
+    assert!(matches!(check(&certificate, Some(&zero_sum())), Err(CertificateError::Format(_))));
+    assert!(matches!(Monitor::new(&certificate, Rule::Euler, 1e-3), Err(Violation::Argument(SmallGainError::InvalidBound { .. }))));
 }
 
 #[test]
