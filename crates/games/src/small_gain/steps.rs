@@ -152,19 +152,34 @@ mod tests {
         }
     }
 
-    /// A monotone field of two dimensions: `m x`, a rotation, and `tanh` of each number; with its margin and Lipschitz constant.
-    fn field((m, turn, bend): (f64, f64, f64)) -> (impl Fn([f64; 2]) -> [f64; 2], Rates) {
-        let f = move |[x, y]: [f64; 2]| [m * x + turn * y + bend * x.tanh(), m * y - turn * x + bend * y.tanh()];
-        (f, rates(m, m + bend + turn.abs()))
+    type Point = [f64; 3];
+
+    fn add(x: Point, by: f64, y: Point) -> Point {
+        [0, 1, 2].map(|i| x[i] + by * y[i])
     }
 
-    fn rk4(f: &impl Fn([f64; 2]) -> [f64; 2], x: [f64; 2], h: f64) -> [f64; 2] {
-        let shifted = |k: [f64; 2], by: f64| [x[0] - by * k[0], x[1] - by * k[1]];
+    fn dot(x: Point, y: Point) -> f64 {
+        x.iter().zip(y).map(|(x, y)| x * y).sum()
+    }
+
+    /// A monotone field: `m x`, a rotation with the axis `turn`, and ridge functions `v σ(⟨v, x⟩)` with slopes between 0 and 1, `tanh` and
+    /// the derivative of four softplus; with its margin and Lipschitz constant.
+    fn field(m: f64, turn: Point, ridges: [Point; 2]) -> (impl Fn(Point) -> Point, Rates) {
+        let f = move |x: Point| {
+            let turned = [turn[1] * x[2] - turn[2] * x[1], turn[2] * x[0] - turn[0] * x[2], turn[0] * x[1] - turn[1] * x[0]];
+            let bent = [dot(ridges[0], x).tanh(), 4.0 / (1.0 + (-dot(ridges[1], x)).exp())];
+            add(add(add([0, 1, 2].map(|i| m * x[i]), 1.0, turned), bent[0], ridges[0]), bent[1], ridges[1])
+        };
+        let most = m + dot(turn, turn).sqrt() + ridges.iter().map(|&v| dot(v, v)).sum::<f64>();
+        (f, rates(m, most))
+    }
+
+    fn rk4(f: &impl Fn(Point) -> Point, x: Point, h: f64) -> Point {
         let k1 = f(x);
-        let k2 = f(shifted(k1, 0.5 * h));
-        let k3 = f(shifted(k2, 0.5 * h));
-        let k4 = f(shifted(k3, h));
-        [0, 1].map(|i| x[i] - h / 6.0 * (k1[i] + 2.0 * k2[i] + 2.0 * k3[i] + k4[i]))
+        let k2 = f(add(x, -0.5 * h, k1));
+        let k3 = f(add(x, -0.5 * h, k2));
+        let k4 = f(add(x, -h, k3));
+        add(x, -h / 6.0, [0, 1, 2].map(|i| k1[i] + 2.0 * k2[i] + 2.0 * k3[i] + k4[i]))
     }
 
     mod properties {
@@ -175,16 +190,18 @@ mod tests {
         proptest! {
             #[test]
             fn steps_contract_as_much_as_they_say(
-                parts in (0.01..2.0, -3.0..3.0, 0.0..3.0),
-                x in prop::array::uniform2(-3.0..3.0),
-                y in prop::array::uniform2(-3.0..3.0),
+                m in 0.01..2.0,
+                turn in prop::array::uniform3(-3.0..3.0),
+                ridges in prop::array::uniform2(prop::array::uniform3(-1.0..1.0)),
+                x in prop::array::uniform3(-3.0..3.0),
+                y in prop::array::uniform3(-3.0..3.0),
                 share in 0.01..1.5,
             ) {
-                let (f, rates) = field(parts);
-                let apart = |a: [f64; 2], b: [f64; 2]| (a[0] - b[0]).hypot(a[1] - b[1]);
+                let (f, rates) = field(m, turn, ridges);
+                let apart = |x: Point, y: Point| dot(add(x, -1.0, y), add(x, -1.0, y)).sqrt();
                 prop_assume!(apart(x, y) > 1e-6);
                 let h = share * rates.euler_limit();
-                let euler = |x: [f64; 2]| { let g = f(x); [x[0] - h * g[0], x[1] - h * g[1]] };
+                let euler = |x: Point| add(x, -h, f(x));
                 prop_assert!(apart(euler(x), euler(y)) <= rates.euler_factor(h) * apart(x, y) * (1.0 + 1e-12));
                 let h = share * rates.rk4_limit();
                 prop_assert!(apart(rk4(&f, x, h), rk4(&f, y, h)) <= rates.rk4_factor(h) * apart(x, y) * (1.0 + 1e-12));

@@ -166,6 +166,23 @@ mod properties {
             prop_assert!(bounds.margin(weights).unwrap() <= truth + 1e-10 * (1.0 + truth.abs()));
         }
 
+        /// The same with blocks of two and three variables: any matrices, and the bounds that they reach.
+        #[test]
+        fn margins_hold_for_blocks_of_several_variables(entries in prop::collection::vec(-1.0..1.0f64, 49), weights in random_weights()) {
+            let (sizes, weights) = ([2usize, 3, 2], &weights[..3]);
+            let start = |i: usize| sizes[..i].iter().sum::<usize>();
+            let jacobian = DMatrix::from_row_slice(7, 7, &entries) + DMatrix::identity(7, 7) * 2.0;
+            let block = |i: usize, j: usize| jacobian.view((start(i), start(j)), (sizes[i], sizes[j])).into_owned();
+            let least = |m: &DMatrix<f64>| SymmetricEigen::new(0.5 * (m + m.transpose())).eigenvalues.min();
+            let norm = |i: usize, j: usize| block(i, j).singular_values().max();
+            let coupling = DMatrix::from_fn(3, 3, |i, j| if i == j { 0.0 } else { norm(i, j) });
+            let mu: Vec<f64> = (0..3).map(|i| least(&block(i, i))).collect();
+            let bounds = BlockBounds::new(mu, coupling, (0..3).map(|i| norm(i, i)).collect()).unwrap();
+            let root = |k: usize| weights[(0..3).rfind(|&i| start(i) <= k).unwrap_or(0)].sqrt();
+            let truth = least(&jacobian.map_with_location(|a, b, entry| entry * root(a) / root(b)));
+            prop_assert!(bounds.margin(weights).unwrap() <= truth + 1e-10 * (1.0 + truth.abs()));
+        }
+
         #[test]
         fn ends_of_a_band_have_its_margin(mu in prop::array::uniform2(0.1..5.0), coupling in prop::array::uniform2(0.01..3.0), share in 0.0..0.99) {
             let bounds = bounds(&mu, DMatrix::from_row_slice(2, 2, &[0.0, coupling[0], coupling[1], 0.0]));
