@@ -20,8 +20,11 @@ use crate::progress::{Bars, Lines};
 use crate::reproduce::set_threads;
 use crate::{Failure, Session};
 
+/// What comes of an update.
+type MapResult = Result<MapVerdict, SmallGainError>;
+
 /// Boxes that the region is cut into for an update.
-const MOST_BOXES_OF_A_MAP: usize = 10_000;
+const MOST_BOXES_OF_A_MAP: usize = 2_000;
 /// Between two lines of progress where there is no terminal.
 const INTERVAL: Duration = Duration::from_secs(5);
 
@@ -67,7 +70,7 @@ pub(crate) fn run(request: &Certify, session: &mut Session) -> Result<u8, Failur
     };
     if let Verdict::Certified(found) = &mut verdict {
         let proofs = maps.iter().filter_map(|(_, verdict)| match verdict {
-            MapVerdict::Contracts { certificate, .. } => Some((**certificate).clone()),
+            Ok(MapVerdict::Contracts { certificate, .. }) => Some((**certificate).clone()),
             _ => None,
         });
         found.certificate.maps = proofs.collect();
@@ -124,7 +127,7 @@ fn maps(
     region: &Region,
     verdict: &Verdict,
     session: &mut Session,
-) -> Result<Vec<(Update, MapVerdict)>, SmallGainError> {
+) -> Result<Vec<(Update, MapResult)>, SmallGainError> {
     let weights = match (verdict, &certifier.weights) {
         (Verdict::Certified(found), _) => found.certificate.weights.clone(),
         (_, Some(weights)) => weights.clone(),
@@ -134,7 +137,11 @@ fn maps(
     let search = Search { tolerance: Tolerance::Relative(1e-3), most_boxes: certifier.search.most_boxes.min(MOST_BOXES_OF_A_MAP) };
     let certify = |update: &Update| {
         let certifier = MapCertifier { update: update.clone(), weights: weights.clone(), search };
-        Ok((update.clone(), certifier.certify_until(&file.game, region, &session.cancel)?))
+        match certifier.certify_until(&file.game, region, &session.cancel) {
+            Err(SmallGainError::Cancelled) => Err(SmallGainError::Cancelled),
+            // What is found of the game stands.
+            found => Ok((update.clone(), found)),
+        }
     };
     request.maps.iter().map(certify).collect()
 }
@@ -148,7 +155,7 @@ fn refuse(request: &Certify, session: &mut Session, document: &ErrorDocument, me
 }
 
 /// Writes the files that were asked for.
-fn write(request: &Certify, file: &GameFile, region: &Region, verdict: &Verdict, maps: &[(Update, MapVerdict)]) -> Result<(), Failure> {
+fn write(request: &Certify, file: &GameFile, region: &Region, verdict: &Verdict, maps: &[(Update, MapResult)]) -> Result<(), Failure> {
     if let (Some(path), Verdict::Certified(found)) = (&request.cert, verdict) {
         let certificate = CertificateFile::new(file.players.join(", "), &file.game, found.certificate.clone());
         certificate.write(path).map_err(|error| Failure::Game(error.to_string()))?;

@@ -489,7 +489,10 @@ impl Game {
     /// Whether two entries of the Jacobian, counted row by row, are known to be equal everywhere as they have one formula.
     pub(crate) fn have_one_formula(&self, a: usize, b: usize) -> bool {
         match &self.form {
-            Form::Affine { jacobian, .. } => jacobian.transpose()[a] == jacobian.transpose()[b],
+            Form::Affine { jacobian, .. } => {
+                let entry = |at: usize| jacobian[(at / jacobian.ncols(), at % jacobian.ncols())];
+                entry(a) == entry(b)
+            }
             Form::Formula(formula) => formula.jacobian.output(a) == formula.jacobian.output(b),
             Form::Functions(_) => false,
         }

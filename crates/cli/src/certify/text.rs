@@ -6,6 +6,8 @@ use gradus_games::file::GameFile;
 use gradus_games::small_gain::{BlockBounds, Certified, MapVerdict, Mode, Refusal, Update, Verdict, advise, timescale_band};
 use gradus_report::{Cell, Table};
 
+use super::MapResult;
+
 /// A few lines: what was found, and what would help.
 pub(super) fn verdict(file: &GameFile, verdict: &Verdict) -> String {
     let mut text = String::new();
@@ -59,12 +61,13 @@ fn certified(text: &mut String, file: &GameFile, found: &Certified) -> std::fmt:
 }
 
 /// What came of updates that were certified directly, a line each.
-pub(super) fn maps(maps: &[(Update, MapVerdict)]) -> String {
-    let line = |(update, verdict): &(Update, MapVerdict)| {
+pub(super) fn maps(maps: &[(Update, MapResult)]) -> String {
+    let line = |(update, verdict): &(Update, MapResult)| {
         let found = match verdict {
-            MapVerdict::Contracts { certificate, .. } => format!("each step multiplies distances by {:.6} at most", certificate.q),
-            MapVerdict::Expands { norm, point } => format!("a step multiplies some distances by {norm:.6} at {point:?}"),
-            MapVerdict::Inconclusive { attained, bound, .. } => format!("a factor between {attained:.6} and {bound:.6}: inconclusive"),
+            Err(error) => error.to_string(),
+            Ok(MapVerdict::Contracts { certificate, .. }) => format!("each step multiplies distances by {:.6} at most", certificate.q),
+            Ok(MapVerdict::Expands { norm, point }) => format!("a step multiplies some distances by {norm:.6} at {point:?}"),
+            Ok(MapVerdict::Inconclusive { attained, bound, .. }) => format!("a factor between {attained:.6} and {bound:.6}: inconclusive"),
         };
         format!("  {:<18}h = {}: {found}\n", update.name(), update.step())
     };

@@ -174,7 +174,7 @@ fn markov_games_have_a_limit() {
         )
     };
     assert_eq!(parse(&with_states(16)).unwrap().game.size(), 32);
-    refused(&with_states(129), "Dimension", "258 variables: of a Markov game there may be 256 at most");
+    refused(&with_states(129), "Dimension", "258 variables: of a Markov game there may be 64 at most");
 }
 
 #[test]

@@ -157,12 +157,12 @@ impl VerdictDocument {
 
     /// With what came of updates that were certified directly.
     #[must_use]
-    pub fn with_maps(self, found: &[(Update, MapVerdict)]) -> Self {
-        let map = |(update, verdict): &(Update, MapVerdict)| {
+    pub fn with_maps(self, found: &[(Update, Result<MapVerdict, SmallGainError>)]) -> Self {
+        let map = |(update, verdict): &(Update, Result<MapVerdict, SmallGainError>)| {
             let (verdict, factor, expands) = match verdict {
-                MapVerdict::Contracts { certificate, .. } => ("contracts", Some(certificate.q), None),
-                MapVerdict::Expands { norm, .. } => ("expands", None, Some(*norm)),
-                MapVerdict::Inconclusive { .. } => ("inconclusive", None, None),
+                Ok(MapVerdict::Contracts { certificate, .. }) => ("contracts", Some(certificate.q), None),
+                Ok(MapVerdict::Expands { norm, .. }) => ("expands", None, Some(*norm)),
+                Ok(MapVerdict::Inconclusive { .. }) | Err(_) => ("inconclusive", None, None),
             };
             Map { rule: update.name(), h: update.step(), verdict, factor, expands }
         };

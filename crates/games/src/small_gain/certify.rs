@@ -499,7 +499,8 @@ pub(super) fn assemble(game: &Game, region: &Region, weights: Vec<f64>, proof: P
     let inside = ball.is_some() || region.sides().is_none();
     let steps = steps.into_iter().filter(|step| inside || step.basis == Basis::Euler || (!constrained && step.basis == Basis::Guideline));
     let steps = steps.collect();
-    let radius = |ball: &Ball| (Interval::point(ball.residual) / rates.margin()).hi();
+    // Without the sign of a zero.
+    let radius = |ball: &Ball| (Interval::point(ball.residual) / rates.margin()).hi() + 0.0;
     let in_ball = ball.as_ref().map(|ball| Equilibrium { centre: ball.centre.clone(), radius: radius(ball) });
     let projected = match region {
         Region::Constrained(sides) if ball.is_none() => projected(game, sides, metric, rates),

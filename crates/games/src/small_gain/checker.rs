@@ -10,8 +10,8 @@ use std::ops::Range;
 use nalgebra::DMatrix;
 
 use super::certificate::{Ball, Basis, Bound, Branch, Certificate, Leaf, Projected, Rigor, Rule, Step};
-use super::map::MapCertificate;
 use super::map::checker::{check_map, check_map_claims};
+use super::map::{Invariant, MapCertificate};
 use crate::game::{Enclosure, Game};
 use crate::rigorous::{Interval, curvature_is_at_least, norm_is_at_most};
 use crate::scalar::Real;
@@ -60,9 +60,12 @@ pub enum Verified {
 /// # Errors
 /// [`CertificateError`] says what does not hold, the first of all.
 pub fn check(certificate: &Certificate, game: Option<&Game>) -> Result<Verified, CertificateError> {
-    check_form(certificate)?;
-    if game.is_some_and(|game| game.dimensions() != certificate.dimensions) {
-        return Err(CertificateError::Hash("the certificate is of another game".into()));
+    match game {
+        Some(game) if game.dimensions() != certificate.dimensions => {
+            return Err(CertificateError::Hash("the certificate is of another game".into()));
+        }
+        None if certificate.whole.is_some() => return Err(CertificateError::GameNeeded),
+        _ => check_form(certificate)?,
     }
     check_tiling(certificate)?;
     for (place, leaf) in certificate.leaves.iter().enumerate() {
@@ -78,12 +81,13 @@ pub fn check(certificate: &Certificate, game: Option<&Game>) -> Result<Verified,
         holds("a step", step_holds(step, certificate, game))?;
     }
     check_ball(certificate)?;
-    let of_this_game = |map: &&MapCertificate| map.dimensions == certificate.dimensions;
-    holds("an update of this game", certificate.maps.iter().all(|map| of_this_game(&map)))?;
+    // A projection is one onto the region that the players of this game are confined to.
+    let confined = |map: &MapCertificate| certificate.constrained && map.region == certificate.region;
+    let fits = |map: &MapCertificate| map.dimensions == certificate.dimensions && (map.invariant != Invariant::Projected || confined(map));
+    holds("an update of this game", certificate.maps.iter().all(fits))?;
     certificate.maps.iter().try_for_each(|map| game.map_or_else(|| check_map_claims(map), |game| check_map(map, game)))?;
     match game {
         Some(game) => check_game(certificate, game).map(|()| Verified::Verified),
-        None if certificate.whole.is_some() => Err(CertificateError::GameNeeded),
         None => Ok(Verified::VerifiedGivenBounds),
     }
 }
@@ -144,33 +148,40 @@ pub(super) fn check_tiles(region: &[Interval], tree: &[Branch], leaves: &[&[Inte
     if count == leaves.len() { Ok(()) } else { Err(CertificateError::Tiling { leaf: count }) }
 }
 
-/// Walks a tree from the region's box and visits its leaves, which must come in order; how many there are.
+/// Walks a tree from the region's box and visits its leaves, which must come in order; how many there are. One box is kept, and of each
+/// cut on the way to it the side that was cut and, as long as it is still to come, the upper half.
 pub(super) fn walk(
     region: &[Interval],
     tree: &[Branch],
     mut visit: impl FnMut(usize, &[Interval]) -> Result<(), CertificateError>,
 ) -> Result<usize, CertificateError> {
-    let mut open = vec![region.to_vec()];
-    let mut next = 0;
+    let (mut reached, mut way) = (region.to_vec(), Vec::<(usize, Interval, Option<Interval>)>::new());
+    let (mut next, mut ended) = (0, false);
     for branch in tree {
         let wrong = CertificateError::Tiling { leaf: next };
-        let Some(mut reached) = open.pop() else { return Err(wrong) };
         match *branch {
+            _ if ended => return Err(wrong),
             Branch::Leaf(leaf) if leaf == next => visit(leaf, &reached)?,
             Branch::Leaf(_) => return Err(wrong),
             Branch::Split { axis, at } => {
                 let Some(&side) = reached.get(axis) else { return Err(wrong) };
                 let halves = (Interval::new(side.lo(), at), Interval::new(at, side.hi()));
                 let (true, (Some(lower), Some(upper))) = (side.lo() < at && at < side.hi(), halves) else { return Err(wrong) };
-                let mut second = reached.clone();
-                (reached[axis], second[axis]) = (lower, upper);
-                open.extend([second, reached]);
+                way.push((axis, side, Some(upper)));
+                reached[axis] = lower;
                 continue;
             }
         }
         next += 1;
+        while let Some((axis, side, None)) = way.pop_if(|(.., upper)| upper.is_none()) {
+            reached[axis] = side;
+        }
+        match way.last_mut().and_then(|(axis, _, upper)| Some((*axis, upper.take()?))) {
+            Some((axis, upper)) => reached[axis] = upper,
+            None => ended = true,
+        }
     }
-    if open.is_empty() { Ok(next) } else { Err(CertificateError::Tiling { leaf: next }) }
+    if ended { Ok(next) } else { Err(CertificateError::Tiling { leaf: next }) }
 }
 
 /// `(W A + Aᵀ W) x ≥ 2 α W x` with a positive `x`: then the symmetric Z-matrix `W A + Aᵀ W - 2 α W` is positive semidefinite.

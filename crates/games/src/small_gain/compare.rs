@@ -5,13 +5,14 @@ use nalgebra::{DMatrix, DVector, SymmetricEigen};
 
 use super::blocks::Blocks;
 use super::certify::{Certifier, Mode, Region, Verdict, corners, stationary_point};
+use super::checker::whole::ratios;
 use super::estimate::quantities_at;
 use super::linear::eigenvalues;
 use super::lmi::Structure;
 use super::map::{MapCertifier, MapVerdict, Update};
-use super::scaled::{Goal, Scaled, least_symmetric, norm, ratios};
+use super::scaled::{Goal, Scaled, least_symmetric, norm};
 use super::search::Search;
-use super::signs::{self, MetricSearch};
+use super::signs::{self, AFFORDABLE_UNKNOWNS, MetricSearch};
 use super::{SmallGainError, optimal_weights};
 use crate::game::Game;
 use crate::rigorous::Interval;
@@ -269,6 +270,9 @@ impl Setting<'_> {
     /// Whether the field is monotone in a metric of blocks of these sizes.
     fn metric(&self, test: Test, dimensions: &[usize], structure: Structure) -> Result<Comparison, SmallGainError> {
         let (sides, search) = (self.sides(), self.certifier.search);
+        if structure.unknowns(dimensions) > AFFORDABLE_UNKNOWNS {
+            return Ok(Comparison { test, outcome: Outcome::Unknown, weights: None, step: None });
+        }
         let found = MetricSearch { game: self.game, dimensions, structure, sides: &sides, search }.best(self.cancel, &mut Silent)?;
         let rest = Search { most_boxes: search.most_boxes.saturating_sub(found.boxes).max(1), ..search };
         let margin = if found.met > 0.0 { found.prove(Goal::Curvature, &sides, &rest, self.cancel)?.value } else { 0.0 };

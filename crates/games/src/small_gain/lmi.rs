@@ -52,6 +52,21 @@ pub enum Structure {
     Full,
 }
 
+/// The most unknown entries of a metric: the equations of a step are as many.
+pub(super) const MOST_UNKNOWNS: usize = 2_000;
+
+impl Structure {
+    /// How many entries of a metric of such blocks are free.
+    pub(super) fn unknowns(self, dimensions: &[usize]) -> usize {
+        let of_block = |&size: &usize| match self {
+            Self::Scalar => 1,
+            Self::Diagonal => size,
+            Self::Full => size.saturating_mul(size.saturating_add(1)) / 2,
+        };
+        dimensions.iter().map(of_block).fold(0, usize::saturating_add)
+    }
+}
+
 /// Why a search for a metric ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LmiEnd {
@@ -113,10 +128,14 @@ pub struct LmiSolution {
 /// ```
 ///
 /// # Errors
-/// [`SmallGainError::Dimension`] without a Jacobian or a player, for a player without variables, and for sizes that differ;
-/// [`SmallGainError::NonFinite`] for entries of Jacobians.
+/// [`SmallGainError::Dimension`] without a Jacobian or a player, for a player without variables, for sizes that differ, and for a metric
+/// with more than 2,000 unknown entries; [`SmallGainError::NonFinite`] for entries of Jacobians.
 pub fn block_lmi(jacobians: &[DMatrix<f64>], dimensions: &[usize], structure: Structure) -> Result<LmiSolution, SmallGainError> {
     check(jacobians, dimensions)?;
+    let got = structure.unknowns(dimensions);
+    if got > MOST_UNKNOWNS {
+        return Err(SmallGainError::Dimension { what: "unknown entries of the metric, at most", expected: MOST_UNKNOWNS, got });
+    }
     let players = ranges(dimensions);
     let scale = jacobians.iter().map(|jacobian| jacobian.amax()).fold(0.0, f64::max);
     if scale == 0.0 {

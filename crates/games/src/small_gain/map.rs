@@ -15,7 +15,7 @@ use super::certify::{Region, corners, stationary_point};
 use super::scaled::{Goal, Scaled};
 use super::search::Search;
 use super::{SmallGainError, check_weights};
-use crate::game::Game;
+use crate::game::{Game, GameError};
 use crate::rigorous::Interval;
 use crate::scalar::Real;
 
@@ -164,13 +164,16 @@ impl Update {
     /// The map as a field of its own: what is recorded, differentiated and enclosed is the same.
     ///
     /// # Errors
-    /// [`SmallGainError::InvalidBound`] for steps that are none, [`SmallGainError::Dimension`] for another number of steps than players.
+    /// [`SmallGainError::InvalidBound`] for steps that are none, [`SmallGainError::Dimension`] for another number of steps than players,
+    /// [`SmallGainError::TooLarge`].
     fn map(&self, game: &Game) -> Result<Game, SmallGainError> {
         self.validate(game.dimensions().len())?;
         let dimensions = self.dimensions(game);
-        // It has as many blocks and formulas as it must.
-        let none = SmallGainError::Dimension { what: "blocks of the state, at least", expected: 2, got: dimensions.len() };
-        Game::from_field(&dimensions, |state| self.apply(game, state)).map_err(|_| none)
+        Game::from_field(&dimensions, |state| self.apply(game, state)).map_err(|error| match error {
+            GameError::TooLarge { most } => SmallGainError::TooLarge { most },
+            // It has as many blocks and formulas as it must.
+            _ => SmallGainError::Dimension { what: "blocks of the state, at least", expected: 2, got: dimensions.len() },
+        })
     }
 }
 
@@ -299,7 +302,7 @@ impl MapCertifier {
     /// # Errors
     /// [`SmallGainError::InvalidBound`] for steps that are none, [`SmallGainError::Dimension`], [`SmallGainError::InvalidWeight`],
     /// [`SmallGainError::InvalidRegion`] for all points of a game that is not affine, [`SmallGainError::NonFinite`] where the update or its
-    /// Jacobian is not finite.
+    /// Jacobian is not finite, [`SmallGainError::TooLarge`] for formulas with too many steps.
     pub fn certify(&self, game: &Game, region: &Region) -> Result<MapVerdict, SmallGainError> {
         self.certify_until(game, region, &Cancel::new())
     }

@@ -136,6 +136,12 @@ pub enum SmallGainError {
         /// The greatest margin of any weights, or the least that none reaches.
         supremum: f64,
     },
+    /// An update whose formulas are too long.
+    #[error("the update's formulas and their derivatives have more than {most} steps")]
+    TooLarge {
+        /// The most they may have.
+        most: usize,
+    },
     /// The work was cancelled.
     #[error("interrupted")]
     Cancelled,
@@ -160,6 +166,7 @@ impl SmallGainError {
             Self::NonFinite { .. } => "NonFinite",
             Self::NoEnclosure => "NoEnclosure",
             Self::Infeasible { .. } => "Infeasible",
+            Self::TooLarge { .. } => "TooLarge",
             Self::Cancelled => "Cancelled",
         }
     }

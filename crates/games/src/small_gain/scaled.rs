@@ -9,13 +9,12 @@ use super::SmallGainError;
 use super::blocks::{curvature_reached, norm_reached};
 use super::certificate::Branch;
 use super::certify::corners;
-use super::checker::whole::BlockMetric;
+use super::checker::whole::{BlockMetric, ratios};
 use super::probe::{can_be_cut, halves_of};
 use super::search::{BATCH, Entry, Search};
 use crate::game::{Enclosure, Game};
 use crate::rigorous::{Interval, curvature_is_at_least, norm_is_at_most};
 pub(super) use crate::rigorous::{least_symmetric, norm};
-use crate::scalar::Real;
 
 /// What is bounded from above.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,13 +68,6 @@ pub(super) struct Cover {
 pub(super) struct Proven {
     pub(super) region: Vec<Interval>,
     pub(super) bound: f64,
-}
-
-/// `√(w_i / w_j)` for each entry of a Jacobian, row by row.
-pub(super) fn ratios(field: &Game, weights: &[f64]) -> Vec<Interval> {
-    let of = field.players().into_iter().zip(weights).flat_map(|(variables, &w)| variables.map(move |_| w)).collect::<Vec<f64>>();
-    let ratio = |i: f64, j: f64| if i == j { Interval::point(1.0) } else { (Interval::point(i) / Interval::point(j)).sqrt() };
-    of.iter().flat_map(|&i| of.iter().map(move |&j| ratio(i, j))).collect()
 }
 
 impl<'a> Scaled<'a> {

@@ -19,7 +19,7 @@ use super::lmi::{LmiSolution, Structure, block_lmi};
 use super::refusal::Refusal;
 use super::scaled::{Cover, Goal, Scaled};
 use super::search::{Search, Tolerance, block_bounds};
-use super::{Rates, SmallGainError};
+use super::{Rates, SmallGainError, optimal_weights};
 use crate::game::Game;
 use crate::rigorous::Interval;
 
@@ -29,6 +29,8 @@ const ROUNDS: usize = 20;
 const GAP: f64 = 1e-3;
 /// Points that the first metric is found for.
 const FIRST_POINTS: usize = 16;
+/// Unknown entries of a metric that is searched for several times.
+pub(super) const AFFORDABLE_UNKNOWNS: usize = 600;
 /// Times that rates are loosened until the checker agrees.
 const TRIES: i32 = 24;
 
@@ -184,7 +186,7 @@ pub(super) fn certify(
 ) -> Result<Verdict, SmallGainError> {
     let everywhere = vec![Interval::point(0.0); game.size()];
     let sides = region.sides().unwrap_or(&everywhere);
-    let structure = allowed(structure, region);
+    let structure = affordable(allowed(structure, region), game.dimensions());
     let mode = Mode::BlockLmi(structure);
     let setting = MetricSearch { game, dimensions: game.dimensions(), structure, sides, search: certifier.search };
     let found = match &certifier.weights {
@@ -195,12 +197,23 @@ pub(super) fn certify(
     // Bounds of the blocks tell what the metric does not.
     let few = Search { most_boxes: rest.most_boxes / 4, ..rest };
     let bounds = block_bounds(game, sides, &few);
-    if let (true, Ok(bounds)) = (found.met > 0.0, &bounds) {
-        let half = Search { most_boxes: rest.most_boxes / 2, ..rest };
-        let [margin, lipschitz] = [Goal::Curvature, Goal::Norm].map(|goal| found.prove(goal, sides, &half, cancel));
-        let (margin, lipschitz) = (margin?, lipschitz?);
+    let half = Search { most_boxes: rest.most_boxes / 2, ..rest };
+    let attempt = |found: &MetricFound<'_>| -> Result<Option<(Certificate, usize, bool)>, SmallGainError> {
+        if found.met <= 0.0 {
+            return Ok(None);
+        }
+        let margin = found.prove(Goal::Curvature, sides, &half, cancel)?;
+        let lipschitz = found.prove(Goal::Norm, sides, &half, cancel)?;
         let (boxes, complete) = (found.boxes + margin.boxes + lipschitz.boxes, margin.complete && lipschitz.complete);
-        if let Some(certificate) = confirmed(game, region, &found, margin, lipschitz) {
+        Ok(confirmed(game, region, found, margin, lipschitz).map(|certificate| (certificate, boxes, complete)))
+    };
+    if let Ok(bounds) = &bounds {
+        let mut proof = attempt(&found)?;
+        if proof.is_none() && certifier.weights.is_none() {
+            // The best metric may be too distorted for a proof; that of the small-gain condition may do.
+            proof = attempt(&given(&setting, &optimal_weights(&bounds.bounds).weights, cancel)?)?;
+        }
+        if let Some((certificate, boxes, complete)) = proof {
             let bounds = bounds.bounds.clone();
             return Ok(Verdict::Certified(Box::new(Certified { certificate, bounds, attained: true, mode, boxes, complete })));
         }
@@ -220,6 +233,13 @@ pub(super) fn allowed(structure: Structure, region: &Region) -> Structure {
         (Structure::Full, Region::Constrained(_)) => Structure::Diagonal,
         _ => structure,
     }
+}
+
+/// With so many unknowns that a search of several metrics takes seconds.
+fn affordable(structure: Structure, dimensions: &[usize]) -> Structure {
+    let all = [Structure::Full, Structure::Diagonal, Structure::Scalar];
+    let tried = all.into_iter().skip_while(|tried| *tried != structure);
+    tried.into_iter().find(|tried| tried.unknowns(dimensions) <= AFFORDABLE_UNKNOWNS).unwrap_or(Structure::Scalar)
 }
 
 /// The metric of given weights.

@@ -190,12 +190,12 @@ mod tests {
         proptest! {
             #[test]
             fn steps_contract_as_much_as_they_say(
-                m in 0.01..2.0,
+                m in 0.01..2.0f64,
                 turn in prop::array::uniform3(-3.0..3.0),
                 ridges in prop::array::uniform2(prop::array::uniform3(-1.0..1.0)),
                 x in prop::array::uniform3(-3.0..3.0),
                 y in prop::array::uniform3(-3.0..3.0),
-                share in 0.01..1.5,
+                share in 0.01..1.5f64,
             ) {
                 let (f, rates) = field(m, turn, ridges);
                 let apart = |x: Point, y: Point| dot(add(x, -1.0, y), add(x, -1.0, y)).sqrt();

@@ -1,7 +1,7 @@
 //! Steps of gradient play where the metric makes the Jacobian symmetric, or nearly.
 
 use super::super::certificate::Certificate;
-use super::super::scaled::ratios;
+use super::whole::ratios;
 use crate::game::{Enclosure, Game};
 use crate::rigorous::{Interval, greatest_norm};
 use nalgebra::DMatrix;

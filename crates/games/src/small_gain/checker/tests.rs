@@ -315,6 +315,33 @@ fn symmetric_steps_and_updates_of_their_own() {
 }
 
 #[test]
+fn projections_of_updates_are_those_of_the_game() {
+    // Nobody is confined: a projection would make a fixed point at a face that is no equilibrium of this game.
+    let game = Game::affine(&[1, 1], DMatrix::from_row_slice(2, 2, &[1.0, 0.5, 0.5, 1.0]), vec![0.0; 2]).unwrap();
+    let certifier = MapCertifier { update: Update::Euler { h: 0.5 }, weights: vec![1.0; 2], search: Search::default() };
+    let face = Region::constrained(&[0.5; 2], &[1.0; 2]).unwrap();
+    let MapVerdict::Contracts { certificate: map, .. } = certifier.certify(&game, &face).unwrap() else { panic!("it contracts") };
+    assert_eq!(map.invariant, Invariant::Projected);
+    let mut found = certified(&game, box_of(1.0, 2), Mode::Uniform).certificate;
+    found.maps.push(*map.clone());
+    assert!(check(&found, Some(&game)).is_err() && check(&found, None).is_err());
+    let mut confined = certified(&game, face, Mode::Uniform).certificate;
+    confined.maps.push(*map);
+    assert_eq!(check(&confined, Some(&game)), Ok(Verified::Verified));
+}
+
+#[test]
+fn deep_trees_take_memory_for_one_box() {
+    // Each cut of a box with many sides halves what is left; no leaf ever comes.
+    let mut found = certified(&toy(), box_of(1.0, 2), Mode::Uniform).certificate;
+    let size = 2_000;
+    found.dimensions = vec![size, size];
+    found.region = Some(vec![Interval::new(-1.0, 1.0).unwrap(); 2 * size]);
+    found.tree = (0..2 * size).map(|axis| Branch::Split { axis, at: 0.0 }).collect();
+    assert!(matches!(check(&found, None), Err(CertificateError::Tiling { leaf: 0 })));
+}
+
+#[test]
 fn equilibria_of_nearly_flat_games_on_the_border() {
     // Without a border the equilibrium would be at (0, 0); a margin of 1e-9 leaves no factor of a step that is less than 1.
     let game = Game::affine(&[1, 1], DMatrix::from_row_slice(2, 2, &[1e-9, 0.0, 0.0, 1.0]), vec![0.0; 2]).unwrap();

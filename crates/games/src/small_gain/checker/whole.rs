@@ -144,6 +144,13 @@ impl<'a> BlockMetric<'a> {
     }
 }
 
+/// `√(w_i / w_j)` for each entry of a Jacobian, row by row.
+pub(in super::super) fn ratios(field: &Game, weights: &[f64]) -> Vec<Interval> {
+    let of = field.players().into_iter().zip(weights).flat_map(|(variables, &w)| variables.map(move |_| w)).collect::<Vec<f64>>();
+    let ratio = |i: f64, j: f64| if i == j { Interval::point(1.0) } else { (Interval::point(i) / Interval::point(j)).sqrt() };
+    of.iter().flat_map(|&i| of.iter().map(move |&j| ratio(i, j))).collect()
+}
+
 /// Whether all of these symmetric matrices are positive definite, whatever the units of the variables: rows and columns are multiplied
 /// by powers of two first, so that diagonals are about 1, which changes no sign.
 fn is_definite(matrix: &DMatrix<Interval>) -> bool {

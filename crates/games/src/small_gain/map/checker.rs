@@ -5,9 +5,8 @@ use nalgebra::DMatrix;
 use super::{FixedPoint, Invariant, MapCertificate, Update};
 use crate::game::Game;
 use crate::rigorous::{Interval, norm_is_at_most};
-use crate::small_gain::checker::whole::BlockMetric;
+use crate::small_gain::checker::whole::{BlockMetric, ratios};
 use crate::small_gain::checker::{CertificateError, all, check_tiles};
-use crate::small_gain::scaled::ratios;
 
 /// Follows the certificate of an update map of a game step by step: the map is recorded anew, its Jacobian enclosed on each leaf, and
 /// its norm, the set that iterates stay in and the fixed point derived from these.
