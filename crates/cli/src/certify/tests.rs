@@ -89,6 +89,51 @@ fn options_are_heeded() {
 }
 
 #[test]
+fn signs_and_updates_of_their_own() {
+    let pennies = TOY.replace("10],[0.05", "5],[-5");
+    let (status, refused) = verdict(&pennies, &[]);
+    assert_eq!((status, &refused["reasons"][0]["code"]), (1, &"SmallGainViolated".into()));
+    let (status, found) = verdict(&pennies, &["--mode", "block-lmi", "--map", "rk4:0.3", "--map", "euler:1e308", "--map", "euler:0.2"]);
+    assert_eq!((status, &found["mode"], &found["band"]), (0, &"block-lmi".into(), &Value::Null));
+    assert!(near(&found["alpha"], 1.0, 1e-6) && near(&found["beta"], 26f64.sqrt(), 1e-6), "{found}");
+    assert_eq!(found["blocks"], serde_json::json!([[[1.0]], [[1.0]]]));
+    let maps = &found["maps"];
+    assert!(maps[0]["verdict"] == "contracts" && near(&maps[0]["factor"], 0.725_951, 1e-5), "{maps}");
+    assert!(maps[1]["verdict"] != "contracts" && maps[2]["verdict"] == "expands", "{maps}");
+
+    let folder = with(&pennies);
+    let arguments =
+        ["certify", "@game.json", "--mode", "block-lmi", "--map", "extragradient:0.1", "--cert", "@cert.json", "--html", "@page.html"];
+    let (status, text, _) = gradus(folder.path(), &arguments);
+    assert!(status == 0 && text.contains("extragradient") && fs::read_to_string(folder.path().join("page.html")).unwrap().contains("<svg"));
+    let (status, text, _) = gradus(folder.path(), &["verify", "@cert.json", "--game", "@game.json"]);
+    assert!(status == 0 && text.contains(": Verified"), "{text}");
+    let (status, _, error) = gradus(folder.path(), &["verify", "@cert.json"]);
+    assert!(status == 1 && error.contains("only be checked with the game"), "{error}");
+    for wrong in ["rk4", "rk4:0", "rk4:x", "newton:0.1"] {
+        let (status, _, error) = gradus(folder.path(), &["certify", "@game.json", "--map", wrong]);
+        assert!(status == 2 && error.contains("--map"), "{wrong}: {error}");
+    }
+}
+
+#[test]
+fn markov_games() {
+    let game = r#"{"format":"gradus-game/1","markov":{"states":2,"actions":[2,2],"discount":0.9,"temperature":1,
+        "rewards":[[[1,-1,-1,1],[1,-1,-1,1]],[[1,-1,-1,1],[1,-1,-1,1]]],
+        "transitions":[[[0.9,0.1],[0.5,0.5],[0.5,0.5],[0.1,0.9]],[[0.9,0.1],[0.5,0.5],[0.5,0.5],[0.1,0.9]]],"start":[1,0]},
+        "region":{"logits":[-0.2,0.2]}}"#;
+    let (status, found) = verdict(game, &["--tol", "1e-3"]);
+    assert!(status == 0 && found["alpha"].as_f64().is_some_and(|alpha| (0.35..0.361).contains(&alpha)), "{found}");
+    for (from, to) in [("\"discount\":0.9", "\"discount\":1"), ("\"temperature\":1", "\"temperature\":0"), ("[0.9,0.1]", "[0.9,0.2]")] {
+        let (status, found) = verdict(&game.replacen(from, to, 1), &[]);
+        assert_eq!((status, &found["error"]["code"]), (2, &"MarkovSpec".into()), "{to}");
+    }
+    let (status, found) = verdict(&game.replace("[-0.2,0.2]", "[-0.6,0.6]"), &["--max-boxes", "20"]);
+    assert_eq!((status, &found["reasons"][0]["code"]), (3, &"Inconclusive".into()));
+    assert_eq!(found["reasons"][0]["worst_box"].as_array().map(Vec::len), Some(4));
+}
+
+#[test]
 fn refusals_and_open_ends() {
     let rotation = TOY.replace("[[1,10],[0.05,1]]", "[[1,5],[-5,1]]");
     let (status, found) = verdict(&rotation, &[]);
